@@ -1,0 +1,60 @@
+"""mtbench compares multi-task learning methods fairly. A plugin needs one import: `from mtbench import ...`.
+
+Names are loaded on first use: commands that only read results never pay for importing torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from mtbench.batch import Batch
+    from mtbench.dataset import Dataset, NoOptions, Source
+    from mtbench.errors import DataError, MtbenchError, PluginError, StoreError, StudyError, UnknownName
+    from mtbench.hookspecs import hookimpl
+    from mtbench.hyperparameters import tunable
+    from mtbench.method import GradientMethod, LinearSolution, Method, NoParams, SolverMethod
+    from mtbench.nn.linear import LinearData
+    from mtbench.recipe import Recipe
+    from mtbench.reference import Reference
+    from mtbench.report.frames import load
+    from mtbench.seeds import seed_from
+    from mtbench.tasks import Layout, Part, Problem, Task, TaskKind
+
+_HOMES = {
+    "mtbench.batch": ("Batch",),
+    "mtbench.dataset": ("Dataset", "NoOptions", "Source"),
+    "mtbench.errors": ("DataError", "MtbenchError", "PluginError", "StoreError", "StudyError", "UnknownName"),
+    "mtbench.hookspecs": ("hookimpl",),
+    "mtbench.hyperparameters": ("tunable",),
+    "mtbench.method": ("GradientMethod", "LinearSolution", "Method", "NoParams", "SolverMethod"),
+    "mtbench.nn.linear": ("LinearData",),
+    "mtbench.recipe": ("Recipe",),
+    "mtbench.reference": ("Reference",),
+    "mtbench.report.frames": ("load",),
+    "mtbench.seeds": ("seed_from",),
+    "mtbench.tasks": ("Layout", "Part", "Problem", "Task", "TaskKind"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Batch", "DataError", "Dataset", "GradientMethod", "Layout", "LinearData", "LinearSolution", "Method",
+    "MtbenchError", "NoOptions", "NoParams", "Part", "PluginError", "Problem", "Recipe", "Reference", "SolverMethod",
+    "Source", "StoreError", "StudyError", "Task", "TaskKind", "UnknownName", "hookimpl", "load", "seed_from",
+    "tunable",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'mtbench' has no attribute '{name}'")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

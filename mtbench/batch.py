@@ -1,0 +1,148 @@
+"""A batch as a method sees it, and the losses over it.
+
+Shapes: B rows, T tasks, O outputs of all tasks, C the widest task's outputs, D label columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mtbench.tasks import Problem, TaskKind
+
+
+@dataclass(frozen=True, eq=False)
+class TaskLayout:
+    """What a batch knows of its problem: constants, the same for all its batches.
+
+    Attributes:
+        problem: The problem (its tasks; rows are in the batches).
+        columns: int64 [T, C], output columns of each task, padded with its first column.
+        valid: bool [T, C], which of them are real.
+        kinds: The kinds of its tasks, each once.
+        kind: int64 [T], index of each task's kind in `kinds`.
+    """
+
+    problem: Problem
+    columns: Tensor
+    valid: Tensor
+    kinds: tuple[TaskKind, ...]
+    kind: Tensor
+
+    @classmethod
+    def of(cls, problem: Problem, device: torch.device) -> TaskLayout:
+        """The layout of a problem, on a device."""
+        width = max(task.n_outputs for task in problem.tasks)
+        columns = [[s.start + (j if s.start + j < s.stop else 0) for j in range(width)] for s in problem.output_slices]
+        valid = [[s.start + j < s.stop for j in range(width)] for s in problem.output_slices]
+        kinds = tuple(dict.fromkeys(task.kind for task in problem.tasks))
+        kind = torch.tensor([kinds.index(task.kind) for task in problem.tasks], device=device)
+        return cls(problem, torch.tensor(columns, device=device), torch.tensor(valid, device=device), kinds, kind)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Rows of a problem, with their labels.
+
+    Attributes:
+        inputs: [B, ...].
+        labels: Shared layout: [B, D]. Own layout: [B, max D_t], a row's own task's. 0 where there is no label.
+        mask: [B, T], 1 where a row has a label for a task; None where every row has all its labels.
+        task: int64 [B], the task of each row (own layout), else None.
+        n_train: [T], N_t: labelled training rows of each task in the whole training part.
+        layout: Constants of the problem.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    mask: Tensor | None
+    task: Tensor | None
+    n_train: Tensor
+    layout: TaskLayout
+
+    def own_outputs(self, outputs: Tensor) -> Tensor:
+        """The outputs of each row's own task: [B, O] -> [B, C], padded columns repeating the task's first."""
+        if self.task is None or outputs.shape[-1] == 1:
+            return outputs
+        return torch.gather(outputs, -1, self.layout.columns[self.task])
+
+    def task_losses(self, outputs: Tensor) -> Tensor:
+        """The mean loss of each task over its labelled rows of this batch; 0 for a task without any.
+
+        Logistic loss for binary and multilabel tasks, cross-entropy for multiclass, squared error for regression
+        (mean over a task's columns where it has several).
+
+        Args:
+            outputs: [B, O], logits or values.
+
+        Returns:
+            [T].
+        """
+        row_losses, weights = self._row_losses(outputs)
+        return (row_losses * weights).sum(0) / weights.sum(0).clamp(min=1.0)
+
+    def pooled_loss(self, outputs: Tensor) -> Tensor:
+        """The mean loss over all labelled (row, task) pairs of this batch: tasks weigh as they have rows.
+
+        Args:
+            outputs: [B, O].
+
+        Returns:
+            A scalar.
+        """
+        row_losses, weights = self._row_losses(outputs)
+        return (row_losses * weights).sum() / weights.sum().clamp(min=1.0)
+
+    def _row_losses(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss of each row for each task, and its weight (1 where there is a label): both [B, T] or broadcast to it."""
+        n_tasks = self.layout.problem.n_tasks
+        if self.task is not None:
+            tasks = torch.arange(n_tasks, device=self.task.device)
+            weights = (self.task[:, None] == tasks).to(outputs.dtype)
+            return _own_losses(self.layout, self.own_outputs(outputs), self.labels, self.task)[:, None], weights
+        losses = _shared_losses(self.layout.problem, outputs, self.labels)
+        return losses, torch.ones_like(losses) if self.mask is None else self.mask
+
+
+def _shared_losses(problem: Problem, outputs: Tensor, labels: Tensor) -> Tensor:
+    """Shared layout: [B, O] and [B, D] -> [B, T]."""
+    if problem.only(TaskKind.BINARY):
+        return F.binary_cross_entropy_with_logits(outputs, labels, reduction="none")
+    if problem.only(TaskKind.REGRESSION) and problem.n_outputs == problem.n_tasks:
+        return (outputs - labels) ** 2
+    columns = []
+    for t, task in enumerate(problem.tasks):
+        out, label = outputs[:, problem.output_slices[t]], labels[:, problem.label_slices[t]]
+        columns.append(_kind_loss(task.kind, out, label).mean(-1))
+    return torch.stack(columns, -1)
+
+
+def _own_losses(layout: TaskLayout, own: Tensor, labels: Tensor, task: Tensor) -> Tensor:
+    """Own layout: own outputs [B, C] and labels [B, max D_t] -> [B], each row by its own task's kind."""
+    if layout.columns.shape[1] == 1 and len(layout.kinds) == 1:
+        return _kind_loss(layout.kinds[0], own, labels)[:, 0]
+    valid = layout.valid[task]
+    width = min(own.shape[1], labels.shape[1])
+    total = torch.zeros_like(own[:, 0])
+    for k, kind in enumerate(layout.kinds):
+        if kind is TaskKind.MULTICLASS:
+            loss = _kind_loss(kind, own.masked_fill(~valid, -1e9), labels)[:, 0]
+        else:
+            counted = valid[:, :width].to(own.dtype)
+            known = torch.where(valid[:, :width], labels[:, :width], 0.0)
+            loss = (_kind_loss(kind, own[:, :width], known) * counted).sum(-1) / counted.sum(-1)
+        total = torch.where(layout.kind[task] == k, loss, total)
+    return total
+
+
+def _kind_loss(kind: TaskKind, outputs: Tensor, labels: Tensor) -> Tensor:
+    """Loss of one kind of task: [B, C_t] and [B, D_t] -> [B, C_t], or [B, 1] for multiclass."""
+    if kind is TaskKind.MULTICLASS:
+        picked = F.log_softmax(outputs, -1).gather(-1, labels[:, :1].long().clamp(0, outputs.shape[-1] - 1))
+        return -picked
+    if kind is TaskKind.REGRESSION:
+        return (outputs - labels) ** 2
+    return F.binary_cross_entropy_with_logits(outputs, labels, reduction="none")

@@ -1,0 +1,112 @@
+"""The Dataset contract: where data come from, how they become problems, and the recipe they are compared under."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mtbench.errors import DataError
+from mtbench.recipe import Recipe
+from mtbench.reference import Reference
+from mtbench.tasks import Problem
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file a data set is made from.
+
+    Attributes:
+        path: Where it lies below the data root, e.g. "mnist/t10k-images-idx3-ubyte.gz".
+        sha256: Of its bytes; for a ".gz" file of its uncompressed content, which survives repacking.
+        url: Where `prepare` fetches it, or None where only the user can get it (the licence or a login forbids more).
+        n_bytes: Size of the download.
+    """
+
+    path: str
+    sha256: str
+    url: str | None = None
+    n_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """The options of a data set that has none."""
+
+
+class Dataset(ABC):
+    """A data set as a family of problems, one per split.
+
+    Guarantees asked of a plugin: `load` is pure and deterministic and never touches the network; whatever is fitted to
+    data (standardisation, PCA) is fitted on training rows only; `prepare` is idempotent and resumable.
+
+    Attributes:
+        name: Unique among all plugins; words joined by underscores.
+        title: In words.
+        version: Raised when the problems it gives change.
+        licence: Of the data, in a few words.
+        citation: What to cite.
+        sources: The files it is made from; empty for generated and bundled data.
+        Options: Frozen dataclass of its options, each a float, int, str or bool with a default.
+        recipe: The recipe all methods share on it.
+        selection_metric: Chooses epochs and settings, on the validation part.
+        report_metric: The headline on the test part.
+        also_report: Further metrics, "name" or "name@part" for a further test part.
+        n_splits: How many splits there are.
+        default_splits: How many of them a run takes unless told otherwise.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    version: ClassVar[str] = "1"
+    licence: ClassVar[str]
+    citation: ClassVar[Reference]
+    sources: ClassVar[tuple[Source, ...]] = ()
+    Options: ClassVar[type] = NoOptions
+    recipe: ClassVar[Recipe] = Recipe()
+    selection_metric: ClassVar[str]
+    report_metric: ClassVar[str]
+    also_report: ClassVar[tuple[str, ...]] = ()
+    n_splits: ClassVar[int] = 5
+    default_splits: ClassVar[int] = 5
+
+    @abstractmethod
+    def load(self, root: Path, split: int, options: Any) -> Problem:
+        """One split as a problem.
+
+        Args:
+            root: The data root; files are found at `root / source.path`.
+            split: 0 to n_splits - 1.
+            options: An instance of `Options`.
+
+        Raises:
+            DataError: A file is missing, or its content is not what it must be.
+        """
+
+    def prepare(self, root: Path) -> None:
+        """Makes `load` possible. May use the network; nothing else may. The default fetches all sources.
+
+        Raises:
+            DataError: A source cannot be fetched, or what came is not what was published.
+        """
+        from mtbench.downloads import fetch
+
+        for source in self.sources:
+            fetch(source, root, self.name)
+
+    def content_hash(self) -> str:
+        """Stands for the data in trial identities: SHA-256 over the sources' hashes."""
+        record = [self.name, self.version, [source.sha256 for source in self.sources]]
+        return hashlib.sha256(json.dumps(record).encode()).hexdigest()
+
+    def check_split(self, split: int) -> None:
+        """Refuses a split that does not exist.
+
+        Raises:
+            DataError: It is not in 0 to n_splits - 1.
+        """
+        if not 0 <= split < self.n_splits:
+            raise DataError(f"{self.name} has splits 0 to {self.n_splits - 1}; found {split}.")

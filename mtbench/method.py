@@ -1,0 +1,132 @@
+"""The Method contract: what an author writes, and what the harness promises in return.
+
+Shapes: T tasks, B batch rows, d features, k latent features, O outputs of all tasks, R trials in a stack.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from mtbench.batch import Batch
+from mtbench.nn.linear import LinearData
+from mtbench.recipe import Recipe
+from mtbench.reference import Reference
+from mtbench.tasks import Problem
+
+
+@dataclass(frozen=True)
+class NoParams:
+    """The hyperparameters of a method that has none of its own."""
+
+
+class Method(ABC):
+    """An algorithm that turns a problem and hyperparameters into a predictor.
+
+    Subclass `GradientMethod` or `SolverMethod`, not this class.
+
+    Attributes:
+        name: Unique among all plugins; words joined by underscores.
+        reference: The paper it follows.
+        version: Raised by the author when results change; part of every trial's identity.
+        Params: Frozen dataclass of its hyperparameters; `tunable(...)` marks those a search varies.
+    """
+
+    name: ClassVar[str]
+    reference: ClassVar[Reference]
+    version: ClassVar[str] = "1"
+    Params: ClassVar[type] = NoParams
+
+    def supports(self, problem: Problem) -> str | None:
+        """None, or the reason why this method cannot train on a problem: the cell is then stored as skipped."""
+        return None
+
+
+class GradientMethod(Method):
+    """A method that is one model and one scalar, minimised by the recipe's optimiser.
+
+    The harness trains R trials at once by mapping `objective` over stacked parameters; the author never sees R. Real
+    hyperparameters arrive in `objective` as scalar tensors, so use tensor arithmetic and no `if` on their values.
+    Every trial has a hyperparameter `learning_rate` that the recipe gives.
+
+    Attributes:
+        stackable: False where the objective cannot be mapped by torch.func.vmap; trials then run one at a time.
+        update_every: Steps between calls of `after_step`; 0 never calls it.
+    """
+
+    stackable: ClassVar[bool] = True
+    update_every: ClassVar[int] = 0
+
+    @abstractmethod
+    def build(self, problem: Problem, params: Any, recipe: Recipe) -> nn.Module:
+        """A freshly initialised model; torch's generator is already seeded.
+
+        Args:
+            problem: Its tasks and shapes.
+            params: An instance of `Params` with plain numbers.
+            recipe: Backbone and width.
+
+        Returns:
+            A module whose `forward(batch)` gives the outputs [B, O] of all tasks (of which, in the own layout, only
+            the columns of each row's own task are read).
+        """
+
+    @abstractmethod
+    def objective(self, model: nn.Module, batch: Batch, params: Any) -> Tensor:
+        """What is minimised.
+
+        Args:
+            model: The model.
+            batch: Rows and labels.
+            params: An instance of `Params` whose floats are scalar tensors.
+
+        Returns:
+            A scalar.
+        """
+
+    def after_step(self, model: nn.Module, batch: Batch, params: Any) -> Mapping[str, Tensor]:
+        """Closed-form updates every `update_every` steps: new values by name of a parameter or buffer."""
+        return {}
+
+    def learned(self, model: nn.Module, params: Any) -> Mapping[str, Tensor]:
+        """Matrices worth keeping, by name: "transfer" [T, T] (row gives to column), "feedback" [T, k] and so on."""
+        return {}
+
+
+@dataclass(frozen=True, eq=False)
+class LinearSolution:
+    """What a solver found: R linear predictors.
+
+    Attributes:
+        weights: float64 [R, d + 1, T] where the data carry an intercept row (last), else [R, d, T].
+        learned: Matrices worth keeping, each [R, ...], by name.
+        n_parameters: Numbers learned per trial, without the intercepts.
+        finite: Found to converge to something finite, bool [R]; None says all did.
+    """
+
+    weights: Tensor
+    n_parameters: int
+    learned: Mapping[str, Tensor] = field(default_factory=dict)
+    finite: Tensor | None = None
+
+
+class SolverMethod(Method):
+    """A linear method with its own solver, which works on the R trials of a stack at once, in float64.
+
+    Solvers see batched tensors [R, ...]; trials must not influence each other, so that a trial's result does not
+    depend on the stack it is in (convergence is decided per trial, and a converged trial no longer changes).
+    """
+
+    @abstractmethod
+    def solve(self, data: LinearData, params: Any) -> LinearSolution:
+        """Fits R trials.
+
+        Args:
+            data: Training rows or their Gram matrices, losses and gradients, for the R trials.
+            params: An instance of `Params` whose floats are tensors [R], float64; other fields are plain values,
+                the same for all R trials.
+        """

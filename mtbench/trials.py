@@ -1,0 +1,172 @@
+"""Trials and stacks: what is to be trained, under which identity, and what came of it. No I/O, no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from mtbench.hyperparameters import Value
+from mtbench.recipe import Recipe
+from mtbench.tasks import Array
+
+IDENTITY_FORMAT = 1
+
+
+class Status(StrEnum):
+    """How a trial ended; a closed set."""
+
+    FINISHED = "finished"
+    DIVERGED = "diverged"  # the loss or a parameter stopped being finite
+    FAILED = "failed"  # an exception
+    TIMEOUT = "timeout"
+    OOM = "oom"  # did not fit in memory, even alone
+    KILLED = "killed"  # its worker process died
+    SKIPPED = "skipped"  # the method does not support the problem
+
+
+FINAL = (Status.FINISHED, Status.DIVERGED, Status.SKIPPED)
+"""Statuses that training again would only repeat; a later run tries the others again."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A method on a data set: one box of the grid.
+
+    Attributes:
+        method: Name of the method.
+        method_version: Its version, raised by its author when its results change.
+        distribution: The distribution that provides it, or "file" for a plugin file.
+        dataset: Name of the data set.
+        dataset_version: Its version.
+        options: Its options, complete.
+        content: SHA-256 that stands for the data themselves.
+        recipe: What is equal for all methods of the data set.
+    """
+
+    method: str
+    method_version: str
+    distribution: str
+    dataset: str
+    dataset_version: str
+    options: Mapping[str, Value]
+    content: str
+    recipe: Recipe
+
+    @property
+    def label(self) -> str:
+        """For people: method x data set."""
+        return f"{self.method} x {self.dataset}"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training.
+
+    Attributes:
+        cell: Method, data set and recipe.
+        params: Hyperparameters, complete; gradient methods' include the learning rate.
+        split: Split of the data set.
+        seed: Seed of initialisation and batch order.
+        epochs: None in a search; in a refit on training + validation rows, the epochs to train (0 for solvers).
+    """
+
+    cell: Cell
+    params: Mapping[str, Value]
+    split: int
+    seed: int
+    epochs: int | None = None
+
+    @property
+    def phase(self) -> str:
+        """Either "search" or "refit"."""
+        return "search" if self.epochs is None else "refit"
+
+    @cached_property
+    def identity(self) -> str:
+        """Canonical JSON of all that the result depends on."""
+        cell = {f.name: getattr(self.cell, f.name) for f in dataclasses.fields(self.cell) if f.name != "recipe"}
+        # `keep` decides what is stored, not what is trained.
+        recipe = {k: v for k, v in dataclasses.asdict(self.cell.recipe).items() if k not in ("keep", "refit")}
+        record = {
+            "format": IDENTITY_FORMAT,
+            **cell,
+            "options": dict(self.cell.options),
+            "recipe": recipe,
+            "params": dict(self.params),
+            "split": self.split,
+            "seed": self.seed,
+            "epochs": self.epochs,
+        }
+        return json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+    @cached_property
+    def id(self) -> str:
+        """SHA-256 of the identity, as 64 hexadecimal digits."""
+        return hashlib.sha256(self.identity.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Trials of one cell that train together; the unit of scheduling, storage and resume."""
+
+    trials: tuple[Trial, ...]
+
+    @property
+    def cell(self) -> Cell:
+        """The cell all its trials belong to."""
+        return self.trials[0].cell
+
+    @cached_property
+    def id(self) -> str:
+        """SHA-256 over its trials' ids, in order."""
+        return stack_id([trial.id for trial in self.trials])
+
+
+def stack_id(trial_ids: Sequence[str]) -> str:
+    """SHA-256 over trial ids, in order."""
+    return hashlib.sha256("\n".join(trial_ids).encode()).hexdigest()
+
+
+@dataclass
+class StackResult:
+    """What came of a stack. Arrays have the R trials first; a trial that did not finish has NaN there.
+
+    Attributes:
+        trials: The R trials.
+        status: How each ended.
+        reason: Why, for those that did not finish; "" for the others.
+        metrics: By part, then by metric: float64 [R, T], or [R] for joint metrics.
+        history: By name, float64 [R, E], one value per look at the validation part, NaN after a trial has stopped:
+            "epoch", "loss" (training objective) and the monitored validation metric.
+        best_epoch: int64 [R], the epoch whose parameters the metrics belong to.
+        train_seconds: float64 [R], each trial's share of the stack's training time.
+        n_parameters: int64 [R], numbers learned.
+        predictions: By part, float32 [R, n, O or C]; empty unless the recipe keeps them.
+        learned: Matrices the method learned (e.g. "transfer" [R, T, T]); empty unless kept.
+        provenance: Versions, device, stack size, peak memory, wall time: recorded, compared, never hashed.
+        log: Last lines of the worker's log, for stacks that failed.
+    """
+
+    trials: Sequence[Trial]
+    status: list[Status]
+    reason: list[str]
+    metrics: dict[str, dict[str, Array]] = field(default_factory=dict)
+    history: dict[str, Array] = field(default_factory=dict)
+    best_epoch: Array | None = None
+    train_seconds: Array | None = None
+    n_parameters: Array | None = None
+    predictions: dict[str, Array] = field(default_factory=dict)
+    learned: dict[str, Array] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    log: str = ""
+
+    @classmethod
+    def without_training(cls, trials: Sequence[Trial], status: Status, reason: str, log: str = "") -> StackResult:
+        """The record of trials that all ended the same way before any result."""
+        return cls(trials, [status] * len(trials), [reason] * len(trials), log=log)
