@@ -85,9 +85,7 @@ class Part:
     def joined(self, other: Part) -> Part:
         """Both parts' rows, this part's first."""
         task = None if self.task is None or other.task is None else np.concatenate([self.task, other.task])
-        return Part(
-            np.concatenate([self.inputs, other.inputs]), np.concatenate([self.labels, other.labels]), task
-        )
+        return Part(np.concatenate([self.inputs, other.inputs]), np.concatenate([self.labels, other.labels]), task)
 
 
 REQUIRED_PARTS = ("train", "validation", "test")

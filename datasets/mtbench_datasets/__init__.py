@@ -1,0 +1,1 @@
+"""The built-in data sets: one file per family, loaded like anybody's plugin."""

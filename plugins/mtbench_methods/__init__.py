@@ -1,0 +1,1 @@
+"""The built-in methods: one file each, loaded like anybody's plugin."""
