@@ -17,6 +17,8 @@ class Recipe:
 
     Attributes:
         hidden: Units k of the hidden layer of one-hidden-layer networks.
+        intercept: Linear systems carry an intercept per task that no regulariser touches; switched off where the data
+            hold a constant column or are centred.
         optimiser: "adam" or "sgd" (momentum 0.9).
         learning_rate: Its default; a search varies it over a factor of `learning_rate_span` up and down.
         learning_rate_span: That factor, at least 1.
@@ -32,6 +34,7 @@ class Recipe:
     """
 
     hidden: int = 100
+    intercept: bool = True
     optimiser: Literal["adam", "sgd"] = "adam"
     learning_rate: float = 1e-3
     learning_rate_span: float = 10.0
