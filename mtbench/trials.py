@@ -11,6 +11,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
+from mtbench.errors import StoreError
 from mtbench.hyperparameters import Value
 from mtbench.recipe import Recipe
 from mtbench.tasks import Array
@@ -32,6 +33,11 @@ class Status(StrEnum):
 
 FINAL = (Status.FINISHED, Status.DIVERGED, Status.SKIPPED)
 """Statuses that training again would only repeat; a later run tries the others again."""
+
+
+def canonical(record: object) -> str:
+    """JSON with one way to write each value, so that equal records have equal hashes."""
+    return json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,19 @@ class Cell:
         """For people: method x data set."""
         return f"{self.method} x {self.dataset}"
 
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """Its part of a trial's identity, ready for JSON."""
+        record = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "recipe"}
+        # `keep` decides what is stored and `refit` what is trained besides; neither changes what a trial gives.
+        recipe = {k: v for k, v in dataclasses.asdict(self.recipe).items() if k not in ("keep", "refit")}
+        return {"format": IDENTITY_FORMAT, **record, "options": dict(self.options), "recipe": recipe}
+
+    @cached_property
+    def key(self) -> str:
+        """Canonical JSON of the identity: equal for trials that may share a stack, in any run."""
+        return canonical(self.identity)
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -90,25 +109,37 @@ class Trial:
     @cached_property
     def identity(self) -> str:
         """Canonical JSON of all that the result depends on."""
-        cell = {f.name: getattr(self.cell, f.name) for f in dataclasses.fields(self.cell) if f.name != "recipe"}
-        # `keep` decides what is stored, not what is trained.
-        recipe = {k: v for k, v in dataclasses.asdict(self.cell.recipe).items() if k not in ("keep", "refit")}
-        record = {
-            "format": IDENTITY_FORMAT,
-            **cell,
-            "options": dict(self.cell.options),
-            "recipe": recipe,
-            "params": dict(self.params),
-            "split": self.split,
-            "seed": self.seed,
-            "epochs": self.epochs,
-        }
-        return json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+        own = {"params": dict(self.params), "split": self.split, "seed": self.seed, "epochs": self.epochs}
+        return canonical({**self.cell.identity, **own})
 
     @cached_property
     def id(self) -> str:
         """SHA-256 of the identity, as 64 hexadecimal digits."""
         return hashlib.sha256(self.identity.encode()).hexdigest()
+
+    @classmethod
+    def from_identity(cls, text: str, known: Cell | None = None) -> Trial:
+        """The trial with this identity. What is not part of an identity (`keep`, `refit`) takes its default.
+
+        Args:
+            text: An identity.
+            known: Its cell, if there is a fair chance to have it already; equal cells are shared.
+
+        Raises:
+            StoreError: This is no identity that this version of mtbench could have written.
+        """
+        try:
+            record = json.loads(text)
+            found = record.pop("format")
+            own = {name: record.pop(name) for name in ("params", "split", "seed", "epochs")}
+            cell = Cell(**{**record, "recipe": Recipe(**record["recipe"])})
+            trial = cls(known if known is not None and known.key == cell.key else cell, **own)
+            same = found == IDENTITY_FORMAT and trial.identity == text
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise StoreError(f"A trial's identity must be canonical JSON of its cell and setting; {error!r}.") from None
+        if not same:
+            raise StoreError(f"A trial's identity must be canonical JSON of format {IDENTITY_FORMAT}; found {found!r}.")
+        return trial
 
 
 @dataclass(frozen=True)
