@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from mtbench.batch import Batch
     from mtbench.dataset import Dataset, NoOptions, Source
+    from mtbench.downloads import fetch, verified
     from mtbench.errors import DataError, MtbenchError, PluginError, StoreError, StudyError, UnknownName
     from mtbench.hookspecs import hookimpl
     from mtbench.hyperparameters import tunable
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
     from mtbench.reference import Reference
     from mtbench.report.frames import load
     from mtbench.seeds import seed_from
+    from mtbench.splits import draw_by_group
     from mtbench.tasks import Layout, Part, Problem, Task, TaskKind
 
 _HOMES = {
     "mtbench.batch": ("Batch",),
     "mtbench.dataset": ("Dataset", "NoOptions", "Source"),
+    "mtbench.downloads": ("fetch", "verified"),
     "mtbench.errors": ("DataError", "MtbenchError", "PluginError", "StoreError", "StudyError", "UnknownName"),
     "mtbench.hookspecs": ("hookimpl",),
     "mtbench.hyperparameters": ("tunable",),
@@ -36,6 +39,7 @@ _HOMES = {
     "mtbench.reference": ("Reference",),
     "mtbench.report.frames": ("load",),
     "mtbench.seeds": ("seed_from",),
+    "mtbench.splits": ("draw_by_group",),
     "mtbench.tasks": ("Layout", "Part", "Problem", "Task", "TaskKind"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
@@ -43,8 +47,8 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "Batch", "DataError", "Dataset", "GradientMethod", "Layout", "LinearData", "LinearSolution", "Method",
     "MtbenchError", "NoOptions", "NoParams", "Part", "PluginError", "Problem", "Recipe", "Reference", "SolverMethod",
-    "Source", "StoreError", "StudyError", "Task", "TaskKind", "UnknownName", "hookimpl", "load", "seed_from",
-    "tunable",
+    "Source", "StoreError", "StudyError", "Task", "TaskKind", "UnknownName", "draw_by_group", "fetch", "hookimpl",
+    "load", "seed_from", "tunable", "verified",
 ]  # fmt: skip
 
 

@@ -1,0 +1,37 @@
+"""Drawing parts group by group: so many rows of every class, or of every task, without replacement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mtbench.errors import DataError
+from mtbench.tasks import Array
+
+
+def draw_by_group(group: Array, sizes: Sequence[ArrayLike], rng: np.random.Generator) -> list[Array]:
+    """Draws disjoint sets of rows, each with a given number of rows of every group.
+
+    Args:
+        group: The group of each row (its class or its task), integers 0 to G - 1, [n].
+        sizes: For each set its rows per group: one number for all groups, or one per group [G].
+        rng: Source of the draw.
+
+    Returns:
+        One array of row numbers per set, int64, groups in order; and last all rows that were not drawn.
+
+    Raises:
+        DataError: A group has fewer rows than are asked of it.
+    """
+    n_groups = int(group.max()) + 1
+    wanted = np.stack([np.broadcast_to(np.asarray(size, dtype=np.int64), (n_groups,)) for size in sizes])
+    drawn: list[list[Array]] = [[] for _ in range(len(sizes) + 1)]
+    for g in range(n_groups):
+        rows = rng.permutation(np.flatnonzero(group == g))
+        if wanted[:, g].sum() > len(rows):
+            raise DataError(f"Group {g} must have at least {wanted[:, g].sum()} rows to draw from; found {len(rows)}.")
+        for part, chosen in zip(drawn, np.split(rows, np.cumsum(wanted[:, g])), strict=True):
+            part.append(chosen)
+    return [np.concatenate(part) for part in drawn]
