@@ -1,0 +1,104 @@
+"""What a class must be to be registered: checked once, when it is offered, so that a run never meets half a plugin.
+
+Nothing here imports torch unless a method is checked; whoever offers one has imported it already.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+from mtbench.errors import MtbenchError, PluginError
+from mtbench.hyperparameters import describe
+from mtbench.recipe import Recipe
+from mtbench.reference import Reference
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+
+
+def check_method(cls: Any) -> None:
+    """Checks that a class can serve as a method.
+
+    Raises:
+        PluginError: It cannot; says what must hold and what was found.
+    """
+    from mtbench.method import GradientMethod, SolverMethod
+
+    _check_class(cls, (GradientMethod, SolverMethod))
+    _check_kind(cls, "reference", Reference)
+    _check_kind(cls, "version", str)
+    if "learning_rate" in describe(cls.Params) and issubclass(cls, GradientMethod):
+        raise PluginError(
+            f"{cls.Params.__qualname__} must not declare 'learning_rate': every gradient method has it from the recipe."
+        )
+    _check_constructible(cls)
+
+
+def check_dataset(cls: Any) -> None:
+    """Checks that a class can serve as a data set.
+
+    Raises:
+        PluginError: It cannot; says what must hold and what was found.
+    """
+    from mtbench.dataset import Dataset, Source
+    from mtbench.metrics import split_name
+
+    _check_class(cls, (Dataset,))
+    for attribute in ("title", "version", "licence", "selection_metric", "report_metric"):
+        _check_kind(cls, attribute, str)
+    _check_kind(cls, "citation", Reference)
+    _check_kind(cls, "recipe", Recipe)
+    if not all(isinstance(source, Source) for source in cls.sources):
+        raise PluginError(f"{cls.__qualname__}.sources must be a tuple of Source; found {cls.sources!r}.")
+    describe(cls.Options)
+    for metric in (cls.selection_metric, cls.report_metric, *cls.also_report):
+        try:
+            split_name(metric)
+        except MtbenchError as error:
+            raise PluginError(f"{cls.__qualname__}: {error}") from None
+    if not 1 <= cls.default_splits <= cls.n_splits:
+        raise PluginError(
+            f"{cls.__qualname__}.default_splits must lie in 1 to n_splits = {cls.n_splits}; found {cls.default_splits}."
+        )
+    _check_constructible(cls)
+
+
+def check_engine(cls: Any) -> None:
+    """Checks that a class can serve as an engine.
+
+    Raises:
+        PluginError: It cannot; says what must hold and what was found.
+    """
+    _check_class(cls, (object,))
+
+
+def _check_class(cls: Any, bases: tuple[type, ...]) -> None:
+    wanted = " or ".join(base.__name__ for base in bases)
+    if not (isinstance(cls, type) and issubclass(cls, bases)):
+        raise PluginError(f"The hook must return a list of subclasses of {wanted}; found {cls!r}.")
+    name = getattr(cls, "name", None)
+    if not (isinstance(name, str) and _NAME.fullmatch(name)):
+        found = "none" if name is None else repr(name)
+        raise PluginError(
+            f"{cls.__qualname__}.name must be lower-case words joined by underscores, like 'my_method'; found {found}."
+        )
+    if inspect.isabstract(cls):
+        missing = ", ".join(sorted(cls.__abstractmethods__))
+        raise PluginError(f"{cls.__qualname__} must implement every abstract method of {wanted}; missing: {missing}.")
+
+
+def _check_kind(cls: type, attribute: str, kind: type) -> None:
+    value = getattr(cls, attribute, None)
+    if not isinstance(value, kind) or value == "":
+        found = "none" if value is None else repr(value)
+        raise PluginError(f"{cls.__qualname__}.{attribute} must be a {kind.__name__}; found {found}.")
+
+
+def _check_constructible(cls: type) -> None:
+    try:
+        cls()
+    except Exception as error:
+        raise PluginError(
+            f"{cls.__qualname__}() must work without arguments; found {type(error).__name__}: {error}"
+        ) from error
