@@ -42,6 +42,12 @@ class TaskLayout:
         kind = torch.tensor([kinds.index(task.kind) for task in problem.tasks], device=device)
         return cls(problem, torch.tensor(columns, device=device), torch.tensor(valid, device=device), kinds, kind)
 
+    def per_task(self, values: Tensor) -> Tensor:
+        """Sums a value per output column over the columns of each task: [O] -> [T]."""
+        if self.columns.shape[1] == 1:
+            return values
+        return (values[self.columns] * self.valid).sum(-1)
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:

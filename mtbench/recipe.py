@@ -17,6 +17,7 @@ class Recipe:
 
     Attributes:
         hidden: Units k of the hidden layer of one-hidden-layer networks.
+        activation: Of that layer: "relu", or "identity" for data whose features are linear by construction.
         intercept: Linear systems carry an intercept per task that no regulariser touches; switched off where the data
             hold a constant column or are centred.
         optimiser: "adam" or "sgd" (momentum 0.9).
@@ -28,12 +29,13 @@ class Recipe:
         eval_every: Epochs between looks at the validation part.
         clip_norm: Largest gradient norm per trial; 0 does not clip.
         refit: Train the selected setting again on training and validation rows, by default.
-        keep: Test predictions and learned matrices are kept of "final" trials (refits, and searches of one draw),
-            of "all" or of "none".
+        keep: Test predictions and learned matrices are kept of "final" trials (refits, and searches that try one
+            setting), of "all" or of "none".
         dtype: "float32", or "float64" for tests.
     """
 
     hidden: int = 100
+    activation: Literal["relu", "identity"] = "relu"
     intercept: bool = True
     optimiser: Literal["adam", "sgd"] = "adam"
     learning_rate: float = 1e-3

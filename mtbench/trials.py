@@ -18,6 +18,9 @@ from mtbench.tasks import Array
 
 IDENTITY_FORMAT = 1
 
+LEARNING_RATE = "learning_rate"
+"""The hyperparameter every gradient method has besides its own."""
+
 
 class Status(StrEnum):
     """How a trial ended; a closed set."""

@@ -1,0 +1,174 @@
+"""From a study to cells, from cells to trials, from trials to stacks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mtbench.dataset import Dataset
+from mtbench.errors import UnknownName
+from mtbench.hyperparameters import Hyperparameter, Range, Value, describe, find, settings
+from mtbench.method import GradientMethod, Method
+from mtbench.plugins import Plugins
+from mtbench.recipe import Recipe
+from mtbench.seeds import seed_from
+from mtbench.study import Study
+from mtbench.tasks import Problem
+from mtbench.trials import LEARNING_RATE, Cell, Stack, Trial
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedCell:
+    """A cell with all that a study asks of it.
+
+    Attributes:
+        cell: Its identity.
+        method: The method.
+        dataset: The data set.
+        options: The data set's options.
+        settings: Hyperparameters to try, draw 0 first.
+        splits: Splits to train on.
+        seeds: Seeds per split.
+        refit: Whether the selected setting is trained again on training and validation rows.
+        shapes: By split, what problems must share to be trained in one stack.
+        skipped: Why the method cannot train here, or None.
+        recipe_changes: Recipe fields the user changed.
+    """
+
+    cell: Cell
+    method: Method
+    dataset: Dataset
+    options: Any
+    settings: Sequence[Mapping[str, Value]]
+    splits: Sequence[int]
+    seeds: int
+    refit: bool
+    shapes: Mapping[int, tuple[object, ...]]
+    skipped: str | None
+    recipe_changes: Mapping[str, object]
+
+    def trials(self) -> list[Trial]:
+        """The trials of the search."""
+        places = [(split, seed) for split in self.splits for seed in range(self.seeds)]
+        return [Trial(self.cell, s, split, seed) for split, seed in places for s in self.settings]
+
+
+def hyperparameters(method: type[Method], recipe: Recipe) -> dict[str, Hyperparameter]:
+    """A method's hyperparameters under a recipe: its own and, for gradient methods, the learning rate."""
+    known = describe(method.Params)
+    if issubclass(method, GradientMethod):
+        rate, span = recipe.learning_rate, recipe.learning_rate_span
+        grid = tuple(dict.fromkeys(float(f"{value:.6g}") for value in (rate / span, rate, rate * span)))
+        known[LEARNING_RATE] = Hyperparameter(
+            LEARNING_RATE, float, rate, Range(grid, rate / span, rate * span), 0.0, None, (), "step size of the optimiser"
+        )
+    return known
+
+
+def plan_cells(study: Study, plugins: Plugins, root: Path) -> list[PlannedCell]:
+    """The grid of a study.
+
+    Raises:
+        UnknownName: A method, data set, hyperparameter, option or recipe field does not exist.
+        StudyError: A value is out of range.
+        DataError: Data are missing or corrupt.
+    """
+    methods = {name: plugins.method(name) for name in study.methods}
+    datasets = {name: plugins.dataset(name) for name in study.datasets}
+    _check_owners(study, methods, datasets)
+    cells = []
+    for name, dataset_class in datasets.items():
+        dataset = dataset_class()
+        options = parse_options(dataset, study.options.get(name, {}))
+        changes = dict(study.recipe.get(name, {})) | ({"dtype": study.dtype} if study.dtype else {})
+        recipe = dataset.recipe.override(changes, name)
+        refit = recipe.refit if study.refit is None else study.refit
+        n_splits = study.splits or dataset.default_splits
+        dataset.check_split(n_splits - 1)
+        problems = {split: dataset.load(root, split, options) for split in range(n_splits)}
+        shapes = {split: _shape(problem) for split, problem in problems.items()}
+        for method_name, method_class in methods.items():
+            method = method_class()
+            known = hyperparameters(method_class, recipe)
+            fixed = _fixed(study, method_name, known)
+            rng = np.random.default_rng(seed_from(method_name, name, "search"))
+            found = settings(known, study.search.partition(":")[0], study.n_draws, rng, fixed)
+            alone = len(found) == 1 and not refit and recipe.keep == "final"
+            cell = Cell(
+                method_name,
+                method.version,
+                plugins.owner(method_name).distribution,
+                name,
+                dataset.version,
+                dataclasses.asdict(options),
+                dataset.content_hash(),
+                # Where one setting is tried and nothing is refitted, the search's own trials are the final ones.
+                dataclasses.replace(recipe, keep="all") if alone else recipe,
+            )
+            skipped = method.supports(problems[0])
+            cells.append(
+                PlannedCell(
+                    cell, method, dataset, options, found, range(n_splits), study.seeds, refit, shapes, skipped, changes
+                )
+            )
+    return cells
+
+
+def _check_owners(study: Study, methods: Iterable[str], datasets: Iterable[str]) -> None:
+    for key in study.set:
+        if (owner := key.split(".")[0]) not in methods:
+            raise UnknownName.among("method in --set", owner, methods, "Only methods of this run can be set.")
+    for what, owners in (("--recipe", study.recipe), ("--option", study.options)):
+        for owner in owners:
+            if owner not in datasets:
+                raise UnknownName.among(f"data set in {what}", owner, datasets, "Only data sets of this run can be set.")
+
+
+def _fixed(study: Study, method: str, known: Mapping[str, Hyperparameter]) -> dict[str, list[Value]]:
+    mine = {key.split(".")[1]: values for key, values in study.set.items() if key.split(".")[0] == method}
+    return {name: [find(known, name, method).parse(v, method) for v in values] for name, values in mine.items()}
+
+
+def parse_options(dataset: Dataset, changes: Mapping[str, object]) -> Any:
+    """A data set's options with some changed.
+
+    Raises:
+        UnknownName: An option does not exist.
+        StudyError: A value is not allowed.
+    """
+    known = describe(dataset.Options)
+    parsed: dict[str, Value] = {}
+    for name, value in changes.items():
+        if name not in known:
+            raise UnknownName.among(f"option of {dataset.name}", name, known, f"`mtbench show {dataset.name}` lists them.")
+        parsed[name] = known[name].parse(value, dataset.name)
+    return dataset.Options(**parsed)
+
+
+def _shape(problem: Problem) -> tuple[object, ...]:
+    """What the splits in a stack must share: rows of each part, and the tasks' outputs."""
+    return (tuple((name, part.inputs.shape) for name, part in problem.parts.items()), tuple(problem.tasks))
+
+
+def groups(cell: PlannedCell, trials: Sequence[Trial]) -> list[list[Trial]]:
+    """Trials that may share a stack: equal in all hyperparameters that are not real numbers, and in shapes.
+
+    Within a group trials are ordered by split and seed, so that neighbours share their batches.
+    """
+    found: dict[tuple[object, ...], list[Trial]] = {}
+    for trial in trials:
+        fixed = tuple((k, v) for k, v in trial.params.items() if not isinstance(v, float))
+        found.setdefault((fixed, cell.shapes[trial.split], trial.phase), []).append(trial)
+    return [sorted(group, key=lambda t: (t.split, t.seed)) for group in found.values()]
+
+
+def divide(group: Sequence[Trial], size: int, n_slots: int) -> list[Stack]:
+    """Cuts a group into stacks of about equal size: at most `size` trials each, and enough stacks for all slots."""
+    n_stacks = max(-(-len(group) // size), min(n_slots, len(group) // 4, 8))
+    bounds = np.linspace(0, len(group), max(n_stacks, 1) + 1).round().astype(int)
+    return [Stack(tuple(group[a:b])) for a, b in zip(bounds[:-1], bounds[1:], strict=True) if b > a]

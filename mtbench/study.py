@@ -1,0 +1,130 @@
+"""The study: which methods on which data sets, under which search, read from TOML or from the command line."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from mtbench.errors import StudyError
+
+Scalar = bool | int | float | str
+
+
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+Values = Annotated[list[Scalar], BeforeValidator(_as_list)]
+
+
+class Study(BaseModel):
+    """What is to be run. Unknown keys are refused.
+
+    Attributes:
+        methods: Names of methods.
+        datasets: Names of data sets.
+        splits: How many splits of each data set; None for each data set's own default.
+        seeds: Seeds per split; they vary initialisation and batch order.
+        search: "default", "grid" or "random:N".
+        refit: Train the selected setting again on training and validation rows; None for each recipe's default.
+        selection: The rule that selects from validation results.
+        stack_size: Trials per stack, or "auto".
+        dtype: "float32", or "float64" for tests.
+        devices: "auto", "cpu", "cpu:2" (two workers), or "cuda:0,cuda:1".
+        time_limit: Seconds a stack may take; None for no limit.
+        out: The store.
+        plugins: Plugin files, relative to the study file.
+        set: "method.hyperparameter" = value, or list of values to search.
+        recipe: By data set, recipe fields that differ from its own.
+        options: By data set, options that differ from its defaults.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    methods: list[str] = Field(min_length=1)
+    datasets: list[str] = Field(min_length=1)
+    splits: int | None = Field(default=None, ge=1)
+    seeds: int = Field(default=1, ge=1)
+    search: str = Field(default="default", pattern=r"^(default|grid|random:[1-9][0-9]*)$")
+    refit: bool | None = None
+    selection: Literal["per_split", "across_splits"] = "per_split"
+    stack_size: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    dtype: Literal["float32", "float64"] | None = None
+    devices: str = Field(default="auto", pattern=r"^(auto|cpu(:[1-9][0-9]*)?|cuda:[0-9]+(,cuda:[0-9]+)*)$")
+    time_limit: float | None = Field(default=None, gt=0)
+    out: Path = Path("results/default")
+    plugins: list[Path] = []
+    set: dict[str, Values] = {}
+    recipe: dict[str, dict[str, Scalar]] = {}
+    options: dict[str, dict[str, Scalar]] = {}
+
+    @field_validator("methods", "datasets")
+    @classmethod
+    def _unique(cls, names: list[str]) -> list[str]:
+        return list(dict.fromkeys(names))
+
+    @field_validator("set")
+    @classmethod
+    def _dotted(cls, values: dict[str, list[Scalar]]) -> dict[str, list[Scalar]]:
+        for key in values:
+            if key.count(".") != 1:
+                raise ValueError(f"'{key}' should read method.hyperparameter")
+        return values
+
+    @property
+    def n_draws(self) -> int:
+        """Settings of a random search, else 1."""
+        return int(self.search.partition(":")[2] or 1)
+
+
+_EXPECTED = {
+    "search": "default, grid or random:N with N at least 1",
+    "devices": "auto, cpu, cpu:N or a list such as cuda:0,cuda:1",
+}
+
+
+def study_from(values: Mapping[str, Any], where: str) -> Study:
+    """Checks the parts of a study.
+
+    Args:
+        values: By key.
+        where: Where they come from, for the message.
+
+    Raises:
+        StudyError: A key is unknown or a value is not what it must be; names key, expectation and what was found.
+    """
+    try:
+        return Study(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"] if part not in ("int", "literal['auto']"))
+        if first["type"] == "extra_forbidden":
+            raise StudyError(f"{where}: unknown key '{key}'. Known: {', '.join(Study.model_fields)}.") from None
+        if first["type"] == "missing":
+            raise StudyError(f"{where}: key '{key}' is missing; name at least one.") from None
+        expected = _EXPECTED.get(key, first["msg"].removeprefix("Value error, "))
+        raise StudyError(f"{where}: key '{key}': expected {expected}; found {first['input']!r}.") from None
+
+
+def read_study(path: Path) -> Study:
+    """Reads a study file.
+
+    Relative plugin files are taken from the study's own folder; `out` from the working directory.
+
+    Raises:
+        StudyError: The file is missing, is no TOML (names the line), or breaks the form of a study (names the key).
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StudyError(f"Study file {path} does not exist.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(f"Study file {path} cannot be read: {error}.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise StudyError(f"{path} is not valid TOML: {error}.") from None
+    study = study_from(values, str(path))
+    return study.model_copy(update={"plugins": [path.parent / plugin for plugin in study.plugins]})

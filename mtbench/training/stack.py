@@ -1,0 +1,179 @@
+"""From a stack of trials to its result: the one entry of the trainer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+
+from mtbench.dataset import Dataset
+from mtbench.method import GradientMethod, Method, SolverMethod
+from mtbench.tasks import Array, Problem
+from mtbench.training.evaluate import metrics_by_part
+from mtbench.training.gradient import EpochListener, GradientStack
+from mtbench.training.memory import is_out_of_memory, peak_bytes
+from mtbench.training.solver import SolverStack
+from mtbench.trials import StackResult, Status, Trial
+
+_DIVERGED = "The loss or a parameter stopped being finite."
+
+
+def train_stack(
+    method: Method,
+    problems: Mapping[int, Problem],
+    trials: Sequence[Trial],
+    dataset: Dataset,
+    device: str = "cpu",
+    on_epoch: EpochListener | None = None,
+) -> StackResult:
+    """Trains the trials of a stack together.
+
+    A trial's result depends on its identity alone, up to rounding, and not on the stack it is in. A stack that does not
+    fit in memory is halved until it does; a single trial that does not fit is recorded as such.
+
+    Args:
+        method: The method.
+        problems: Problems by split, as the data set gives them; refits join training and validation rows themselves.
+        trials: Trials of one cell and one phase.
+        dataset: Gives the metrics.
+        device: As torch names it.
+        on_epoch: Told (epoch, trials that still train) after each look at the validation part.
+
+    Returns:
+        The result, in the order of `trials`.
+    """
+    try:
+        return _train(method, problems, trials, dataset, torch.device(device), on_epoch)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = str(error).splitlines()[0]
+    if len(trials) == 1:
+        return StackResult.without_training(trials, Status.OOM, reason)
+    half = len(trials) // 2
+    parts = [train_stack(method, problems, part, dataset, device, on_epoch) for part in (trials[:half], trials[half:])]
+    return joined(parts)
+
+
+def _train(
+    method: Method,
+    problems: Mapping[int, Problem],
+    trials: Sequence[Trial],
+    dataset: Dataset,
+    device: torch.device,
+    on_epoch: EpochListener | None,
+) -> StackResult:
+    started = time.perf_counter()
+    used = {split: problems[split] for split in {trial.split for trial in trials}}
+    if trials[0].epochs is not None:
+        used = {split: problem.refit() for split, problem in used.items()}
+    stack: GradientStack | SolverStack
+    if isinstance(method, GradientMethod):
+        stack = GradientStack(method, used, trials, dataset, device)
+    elif isinstance(method, SolverMethod):
+        stack = SolverStack(method, used, trials, device)
+    else:
+        raise TypeError(f"{type(method).__qualname__} must derive from GradientMethod or SolverMethod.")
+    stack.run(on_epoch)
+    result = _result(stack, trials)
+    finished = np.array([status is Status.FINISHED for status in result.status])
+    if finished.any():
+        _measure(stack, result, dataset, next(iter(used.values())), np.flatnonzero(finished))
+    result.provenance = {
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "torch": torch.__version__,
+        "wall_seconds": time.perf_counter() - started,
+        "peak_bytes": peak_bytes(device),
+    }
+    return result
+
+
+def _result(stack: GradientStack | SolverStack, trials: Sequence[Trial]) -> StackResult:
+    progress = stack.progress
+    status = [Status.DIVERGED if bad else Status.FINISHED for bad in progress.diverged]
+    return StackResult(
+        trials,
+        status,
+        [_DIVERGED if s is Status.DIVERGED else "" for s in status],
+        history={name: np.stack(rows, 1) for name, rows in progress.history.items()},
+        best_epoch=progress.best_epoch,
+        train_seconds=progress.seconds,
+        n_parameters=np.full(len(trials), stack.n_parameters, np.int64),
+    )
+
+
+def _measure(
+    stack: GradientStack | SolverStack, result: StackResult, dataset: Dataset, problem: Problem, finished: Array
+) -> None:
+    """Fills in metrics, and what the recipe keeps, of the trials that finished."""
+    refit = result.trials[0].epochs is not None
+    recipe = result.trials[0].cell.recipe
+    keep = recipe.keep == "all" or (recipe.keep == "final" and refit)
+    for part, names in metrics_by_part(dataset, problem).items():
+        if refit and part == "validation":
+            continue  # its rows were trained on
+        predictions = stack.predictions(part, finished)
+        found = stack.evaluator.metrics(names, part, predictions, finished)
+        result.metrics[part] = {name: _spread(values, finished, len(result.trials)) for name, values in found.items()}
+        if keep and part != "validation":
+            result.predictions[part] = _spread(predictions.astype(np.float32), finished, len(result.trials))
+    if keep:
+        result.learned = stack.learned()
+
+
+def _spread(values: Array, positions: Array, n: int) -> Array:
+    """Values of some trials as rows among all n, NaN elsewhere."""
+    rows = np.full((n, *values.shape[1:]), np.nan, values.dtype)
+    rows[positions] = values
+    return rows
+
+
+def joined(results: Sequence[StackResult]) -> StackResult:
+    """Results of consecutive parts of a stack as one. A part without results has NaN (or 0) where others have values."""
+    sizes = [len(r.trials) for r in results]
+
+    def stacked(get: Callable[[StackResult], Array | None]) -> Array | None:
+        arrays = [get(r) for r in results]
+        some = next((a for a in arrays if a is not None), None)
+        if some is None:
+            return None
+        width = max(a.shape[1] for a in arrays if a is not None) if some.ndim > 1 else None
+        rows = [_padded(a, n, some, width) for a, n in zip(arrays, sizes, strict=True)]
+        return np.concatenate(rows)
+
+    def by_name(get: Callable[[StackResult], Mapping[str, Array]]) -> dict[str, Array]:
+        names = dict.fromkeys(name for r in results for name in get(r))
+        found = {name: stacked(lambda r, name=name: get(r).get(name)) for name in names}  # type: ignore[misc]
+        return {name: array for name, array in found.items() if array is not None}
+
+    parts = dict.fromkeys(part for r in results for part in r.metrics)
+    provenance = dict(next((r.provenance for r in results if r.provenance), {}))
+    provenance["wall_seconds"] = sum(r.provenance.get("wall_seconds", 0.0) for r in results)
+    provenance["parts"] = len(results)
+    return StackResult(
+        [t for r in results for t in r.trials],
+        [s for r in results for s in r.status],
+        [s for r in results for s in r.reason],
+        metrics={part: by_name(lambda r, part=part: r.metrics.get(part, {})) for part in parts},  # type: ignore[misc]
+        history=by_name(lambda r: r.history),
+        best_epoch=stacked(lambda r: r.best_epoch),
+        train_seconds=stacked(lambda r: r.train_seconds),
+        n_parameters=stacked(lambda r: r.n_parameters),
+        predictions=by_name(lambda r: r.predictions),
+        learned=by_name(lambda r: r.learned),
+        provenance=provenance,
+    )
+
+
+def _padded(array: Array | None, n: int, like: Array, width: int | None) -> Array:
+    """An array [n, ...], made of NaN (0 for integers) where it is missing, padded to a width of its second axis."""
+    fill = np.nan if like.dtype.kind == "f" else 0
+    if array is None:
+        return np.full((n, width, *like.shape[2:]) if width is not None else (n,), fill, like.dtype)
+    if width is None or array.shape[1] == width:
+        return array
+    short = np.full((n, width - array.shape[1], *array.shape[2:]), fill, array.dtype)
+    return np.concatenate([array, short], 1)

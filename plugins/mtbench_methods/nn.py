@@ -1,0 +1,82 @@
+"""NN and MT-NN: one hidden layer shared by all tasks, the base networks of AMTFL.
+
+Paper: Deep Asymmetric Multi-task Feature Learning, ICML 2018, section 4.1, baselines 4 and 5.
+
+Shapes: T tasks, d features, k latent features, O outputs of all tasks. Z = relu(X L + c) [B, k], outputs Z S + b [B, O],
+with L [d, k] and S [k, O].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, hookimpl, tunable
+from mtbench.nn.shallow import SharedLayerNet
+
+_PAPER = Reference("Deep Asymmetric Multi-task Feature Learning", "ICML 2018", arxiv="1708.00260")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NNParams:
+    """Hyperparameters of NN.
+
+    Attributes:
+        lambda_: Weight of the squared norms of L and S.
+    """
+
+    lambda_: float = tunable(1e-3, grid=(1e-1, 1e-2, 1e-3, 1e-4, 1e-5), low=1e-6, high=1e-1, help="l2 on L and S")
+
+
+class NN(GradientMethod):
+    """A network with one shared hidden layer: every labelled row counts the same, l2 on both layers."""
+
+    name = "nn"
+    reference = _PAPER
+    Params = NNParams
+
+    def build(self, problem: Problem, params: NNParams, recipe: Recipe) -> nn.Module:
+        """The network of the recipe's width."""
+        return SharedLayerNet(problem, recipe)
+
+    def objective(self, model: SharedLayerNet, batch: Batch, params: NNParams) -> Tensor:
+        """Mean loss over rows, times T so that lambda means the same as in MT-NN, plus lambda (|L|_F^2 + |S|_F^2)."""
+        n_tasks = batch.layout.problem.n_tasks
+        return n_tasks * batch.pooled_loss(model(batch)) + params.lambda_ * (model.L.square().sum() + model.S.square().sum())
+
+
+@dataclass(frozen=True, kw_only=True)
+class MTNNParams:
+    """Hyperparameters of MT-NN.
+
+    Attributes:
+        mu: Weight of the l1 norm of S.
+        lambda_: Weight of the squared norm of L.
+    """
+
+    mu: float = tunable(1e-3, grid=(1e-1, 1e-2, 1e-3, 1e-4, 1e-5), low=1e-6, high=1e-1, help="l1 on S")
+    lambda_: float = tunable(1e-3, grid=(1e-1, 1e-2, 1e-3, 1e-4, 1e-5), low=1e-6, high=1e-1, help="l2 on L")
+
+
+class MTNN(GradientMethod):
+    """NN with each task's loss divided by its number of rows, and l1 instead of l2 on the last layer."""
+
+    name = "mt_nn"
+    reference = _PAPER
+    Params = MTNNParams
+
+    def build(self, problem: Problem, params: MTNNParams, recipe: Recipe) -> nn.Module:
+        """The network of the recipe's width."""
+        return SharedLayerNet(problem, recipe)
+
+    def objective(self, model: SharedLayerNet, batch: Batch, params: MTNNParams) -> Tensor:
+        """sum_t {L_t + mu |s_t|_1} + lambda |L|_F^2."""
+        losses = batch.task_losses(model(batch))
+        return losses.sum() + params.mu * model.S.abs().sum() + params.lambda_ * model.L.square().sum()
+
+
+@hookimpl
+def mtbench_methods() -> list[type[GradientMethod]]:
+    """The methods of this file."""
+    return [NN, MTNN]
