@@ -1,0 +1,10 @@
+"""Contract suites: subclass one in a plugin's tests, and pytest checks what the harness relies on."""
+
+import pytest
+
+# Before the import: pytest then shows the values of a failed assertion, as it does in a test file.
+pytest.register_assert_rewrite("mtbench.testing.datasets")
+
+from mtbench.testing.datasets import DatasetContract  # noqa: E402
+
+__all__ = ["DatasetContract"]

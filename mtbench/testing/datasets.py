@@ -1,0 +1,203 @@
+"""What every data set plugin must keep, as tests. The built-in data sets are held to the same suite.
+
+class TestMine(DatasetContract):
+    dataset = Mine
+    root = Path("/data")     # only for data sets made from files
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mtbench.dataset import Dataset
+from mtbench.errors import DataError
+from mtbench.hyperparameters import describe
+from mtbench.metrics import metric, split_name
+from mtbench.recipe import Recipe
+from mtbench.reference import Reference
+from mtbench.tasks import Array, Part, Problem, TaskKind
+
+NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class DatasetContract:
+    """Base class of a data set's tests.
+
+    Attributes:
+        dataset: The data set class.
+        root: The data root that holds its files, prepared.
+    """
+
+    dataset: type[Dataset]
+    root: Path = Path()
+
+    def problem(self, split: int = 0) -> Problem:
+        """A split with default options; loaded once, so do not write to it."""
+        return _loaded(self.dataset, self.root, split)
+
+    def test_it_says_what_it_is(self) -> None:
+        data = self.dataset
+        assert NAME.fullmatch(data.name), f"a name is lower-case words joined by underscores; found {data.name!r}"
+        for field in ("title", "licence", "version"):
+            text = getattr(data, field)
+            assert text, f"{data.name}: {field} must not be empty"
+            assert "\n" not in text, f"{data.name}: {field} must be one line"
+        assert isinstance(data.citation, Reference)
+        assert isinstance(data.recipe, Recipe)
+        assert 1 <= data.default_splits <= data.n_splits
+
+    def test_sources_are_verifiable_and_stay_below_the_data_root(self) -> None:
+        for source in self.dataset.sources:
+            path = Path(source.path)
+            assert not path.is_absolute(), f"{source.path} must be relative to the data root"
+            assert ".." not in path.parts, f"{source.path} must stay below the data root"
+            assert SHA256.fullmatch(source.sha256), (
+                f"{source.path}: the SHA-256 must be 64 lower-case hexadecimal digits"
+            )
+            assert source.url is None or source.url.startswith(("https://", "http://"))
+        assert len({source.path for source in self.dataset.sources}) == len(self.dataset.sources)
+
+    def test_content_hash_is_stable(self) -> None:
+        assert SHA256.fullmatch(self.dataset().content_hash())
+        assert self.dataset().content_hash() == self.dataset().content_hash()
+
+    def test_options_have_valid_defaults(self) -> None:
+        for name, option in describe(self.dataset.Options).items():
+            assert option.parse(option.default, self.dataset.name) == option.default, name
+
+    def test_every_choice_of_an_option_loads(self) -> None:
+        for name, option in describe(self.dataset.Options).items():
+            for value in option.choices:
+                options = self.dataset.Options(**{name: value})
+                assert isinstance(self.dataset().load(self.root, 0, options), Problem), f"{name}={value}"
+
+    def test_missing_files_are_named(self, tmp_path: Path) -> None:
+        if self.dataset.sources:
+            with pytest.raises(DataError) as caught:
+                self.dataset().load(tmp_path, 0, self.dataset.Options())
+            assert str(tmp_path) in str(caught.value), "the message must say where the file was looked for"
+            assert self.dataset.name in str(caught.value), "the message must name the data set"
+
+    def test_prepare_leaves_what_is_there_alone(self) -> None:
+        before = self._files()
+        self.dataset().prepare(self.root)
+        assert self._files() == before
+
+    def test_splits_that_do_not_exist_are_refused(self) -> None:
+        for split in (-1, self.dataset.n_splits):
+            with pytest.raises(DataError):  # `self.check_split(split)` raises it
+                self.dataset().load(self.root, split, self.dataset.Options())
+
+    def test_loading_is_deterministic(self) -> None:
+        first, second = (self.dataset().load(self.root, 0, self.dataset.Options()) for _ in range(2))
+        assert first.tasks == second.tasks
+        ours, theirs = _arrays(first), _arrays(second)
+        assert ours.keys() == theirs.keys()
+        for name in ours:
+            assert ours[name].dtype == theirs[name].dtype, name
+            assert np.array_equal(ours[name], theirs[name], equal_nan=ours[name].dtype.kind == "f"), name
+
+    def test_loading_neither_reads_nor_moves_the_global_generators(self) -> None:
+        def draws() -> tuple[float, float]:
+            return random.random(), np.random.random()  # noqa: NPY002
+
+        loaded = []
+        for seed in (1, 2):
+            random.seed(seed)
+            np.random.seed(seed)  # noqa: NPY002
+            expected = draws()
+            random.seed(seed)
+            np.random.seed(seed)  # noqa: NPY002
+            loaded.append(self.dataset().load(self.root, 0, self.dataset.Options()).parts["train"])
+            assert draws() == expected, (
+                "load must draw from a generator of its own: np.random.default_rng(seed_from(...))"
+            )
+        assert np.array_equal(loaded[0].inputs, loaded[1].inputs)
+
+    def test_splits_differ(self) -> None:
+        for a, b in pairwise(range(min(self.dataset.n_splits, 3))):
+            one, other = _arrays(self.problem(a)), _arrays(self.problem(b))
+            same = [np.array_equal(one[name], other[name], equal_nan=True) for name in ("train inputs", "train labels")]
+            assert not all(same), f"splits {a} and {b} have the same training rows"
+
+    def test_splits_have_the_same_tasks(self) -> None:
+        assert self.problem(self.dataset.n_splits - 1).tasks == self.problem(0).tasks
+        assert self.problem(self.dataset.n_splits - 1).input_shape == self.problem(0).input_shape
+
+    def test_problem_carries_its_name_and_split(self) -> None:
+        assert self.problem(0).dataset == self.dataset.name
+        assert self.problem(self.dataset.n_splits - 1).split == self.dataset.n_splits - 1
+
+    def test_arrays_have_the_types_of_the_data_model(self) -> None:
+        for name, part in self.problem().parts.items():
+            assert part.inputs.dtype in (np.float32, np.uint8), f"{name}: inputs are float32 or uint8"
+            assert part.labels.dtype == np.float32, f"{name}: labels are float32"
+            assert part.task is None or part.task.dtype == np.int64, f"{name}: task is int64"
+            assert part.n_rows > 0, f"{name} must have rows"
+        for name, values in self.problem().truth.items():
+            assert np.isfinite(values).all(), f"truth '{name}' must be finite"
+
+    def test_every_task_has_training_rows(self) -> None:
+        sizes = self.problem().task_sizes()
+        empty = [task.name for task, size in zip(self.problem().tasks, sizes, strict=True) if size == 0]
+        assert not empty, f"tasks without a labelled training row: {empty}"
+
+    def test_labels_are_what_their_task_predicts(self) -> None:
+        problem = self.problem()
+        for name, part in problem.parts.items():
+            for t, task in enumerate(problem.tasks):
+                known = _labels(problem, part, t)
+                if task.kind is TaskKind.REGRESSION:
+                    assert np.isfinite(known).all(), f"{name}, {task.name}: targets must be finite"
+                    continue
+                n_values = task.n_outputs if task.kind is TaskKind.MULTICLASS else 2
+                allowed = np.isin(known, np.arange(n_values))
+                assert allowed.all(), f"{name}, {task.name}: labels must be whole numbers from 0 to {n_values - 1}"
+
+    def test_metrics_can_be_computed(self) -> None:
+        data, problem = self.dataset, self.problem()
+        wanted = [(metric(data.selection_metric), "validation")]
+        wanted += [split_name(name) for name in (data.report_metric, *data.also_report)]
+        for measure, name in wanted:
+            assert name in problem.parts, f"metric '{measure.name}' is reported on a part '{name}' that does not exist"
+            part = problem.parts[name]
+            width = problem.n_outputs if part.task is None else max(task.n_outputs for task in problem.tasks)
+            values = measure.compute(problem, part, np.zeros((1, part.n_rows, width), dtype=np.float32))
+            assert values.shape == ((1, problem.n_tasks) if measure.per_task else (1,))
+            assert np.isfinite(measure.headline(values)).all(), f"{measure.name} on {name} is not finite"
+
+    def _files(self) -> dict[str, tuple[int, int]]:
+        paths = [self.root / source.path for source in self.dataset.sources]
+        return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in paths}
+
+
+@cache
+def _loaded(dataset: type[Dataset], root: Path, split: int) -> Problem:
+    return dataset().load(root, split, dataset.Options())
+
+
+def _arrays(problem: Problem) -> dict[str, Array]:
+    """Every array of a problem by name."""
+    found: dict[str, Any] = {f"truth {name}": values for name, values in problem.truth.items()}
+    for name, part in problem.parts.items():
+        found |= {f"{name} inputs": part.inputs, f"{name} labels": part.labels}
+        if part.task is not None:
+            found[f"{name} task"] = part.task
+    return found
+
+
+def _labels(problem: Problem, part: Part, t: int) -> Array:
+    """The label values of a task's labelled rows, [N_t, D_t]."""
+    if part.task is not None:
+        return part.labels[part.task == t, : problem.tasks[t].n_labels]
+    labels = part.labels[:, problem.label_slices[t]]
+    return labels[~np.isnan(labels[:, 0])]

@@ -1,0 +1,23 @@
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mtbench import Dataset
+
+
+@pytest.fixture
+def root_of() -> Callable[[type[Dataset]], Path]:
+    """The data root for a data set; skips where it needs files that are not there."""
+
+    def find(dataset: type[Dataset]) -> Path:
+        root = Path(os.environ.get("MTBENCH_DATA", ""))
+        if dataset.sources and not os.environ.get("MTBENCH_DATA"):
+            pytest.skip(f"MTBENCH_DATA is not set; it must name the folder that holds the files of '{dataset.name}'")
+        missing = [source.path for source in dataset.sources if not (root / source.path).is_file()]
+        if missing:
+            pytest.skip(f"MTBENCH_DATA={root} does not hold {missing[0]}, which '{dataset.name}' is made from")
+        return root
+
+    return find
