@@ -61,7 +61,7 @@ class Plugins:
         methods: Method classes by name.
         datasets: Data set classes by name.
         engines: Engine classes by name.
-        owners: Every loaded plugin's owner, in loading order.
+        owners: The owner of every plugin that implements a hook, in loading order.
         warnings: One line for each fault of a plugin, in the order they were found.
     """
 
@@ -96,6 +96,8 @@ class Plugins:
             self._register(found)
         except PluginError as error:
             raise PluginError(f"The {owner} was left out: {error}") from error
+        if not self._manager.get_hookcallers(found.plugin):
+            return
         self.owners.append(owner)
         for hook_name, registry, check in self._kinds:
             for implementation in self._implementations(hook_name, found.plugin):

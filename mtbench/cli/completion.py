@@ -1,0 +1,69 @@
+"""Completion in the shell: the script that switches it on, and the names it offers, found without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import click
+from click.shell_completion import CompletionItem, get_completion_class
+
+from mtbench.names import known_names
+
+Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Prints the script that completes commands, options and names in SHELL.
+
+    \b
+    Examples:
+      echo 'eval "$(mtbench completion bash)"' >> ~/.bashrc
+      echo 'eval "$(mtbench completion zsh)"' >> ~/.zshrc
+      mtbench completion fish > ~/.config/fish/completions/mtbench.fish
+
+    The next shell then completes names; the first completion after a plugin was installed takes some seconds.
+    """
+    script = get_completion_class(shell)
+    if script is None:
+        raise click.UsageError(f"click knows no completion for {shell}.")
+    click.echo(script(ctx.find_root().command, {}, "mtbench", "_MTBENCH_COMPLETE").source())
+
+
+def complete_method(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of methods."""
+    return _starting(known_names().methods, incomplete)
+
+
+def complete_dataset(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of data sets."""
+    return _starting(known_names().datasets, incomplete)
+
+
+def complete_either(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of methods and of data sets."""
+    names = known_names()
+    return _starting([*names.methods, *names.datasets], incomplete)
+
+
+def complete_methods(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """A list of methods, joined by commas."""
+    return _continuing(known_names().methods, incomplete)
+
+
+def complete_datasets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """A list of data sets, joined by commas."""
+    return _continuing(known_names().datasets, incomplete)
+
+
+def _starting(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def _continuing(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
+    """Completes the last name of a list; names it already holds are not offered again."""
+    before, comma, last = incomplete.rpartition(",")
+    taken = set(before.split(","))
+    return [CompletionItem(before + comma + name) for name in names if name.startswith(last) and name not in taken]
