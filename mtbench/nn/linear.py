@@ -9,9 +9,14 @@ so p = d. Logistic losses go over the rows and carry the intercept as a constant
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Self
 
 from torch import Tensor
+
+from mtbench.nn.curvature import Curvature, streams_of
 
 
 class LinearData(ABC):
@@ -19,8 +24,10 @@ class LinearData(ABC):
 
     Guarantees: all tensors are float64 on one device; results of trial r depend on trial r's weights alone.
 
+    A solver that has a majorising quadratic of L_t at weights w, with Hessian `curvature()` and the gradient at w, has
+    one code for both kinds of loss: for squared losses the quadratic is the loss itself (`quadratic`).
+
     Attributes:
-        n_trials: R.
         n_tasks: T.
         n_features: d: rows of the weights that regularisers may touch.
         n_rows: p: rows of the weights, d or d + 1.
@@ -29,13 +36,39 @@ class LinearData(ABC):
         quadratic: Whether the losses are squared losses, so that `curvature` is their exact Hessian everywhere.
     """
 
-    n_trials: int
-    n_tasks: int
-    n_features: int
-    n_rows: int
-    stream: Tensor
-    n_train: Tensor
     quadratic: bool
+
+    def __init__(self, stream: Tensor, n_features: int, n_labelled: Tensor, curvature: Tensor) -> None:
+        """Sets what all losses share.
+
+        Args:
+            stream: int64 [R].
+            n_features: d.
+            n_labelled: N_t of every stream, [U, T].
+            curvature: H_t, [U, T, p, p], or [U, 1, p, p] where all tasks have the same.
+        """
+        self.n_tasks = n_labelled.shape[1]
+        self.n_features = n_features
+        self.n_rows = curvature.shape[-1]
+        self._n_labelled = n_labelled
+        self._curvature = Curvature(curvature)
+        self._hold(stream)
+
+    def _hold(self, stream: Tensor) -> None:
+        self.stream = stream
+        self.n_train = self._n_labelled[stream]
+        self._streams = streams_of(stream)
+
+    @property
+    def n_trials(self) -> int:
+        """R."""
+        return len(self.stream)
+
+    def select(self, trials: Tensor) -> Self:
+        """The same for some of the trials, by position int64 [R']: nothing but `stream` and `n_train` is copied."""
+        chosen = copy.copy(self)
+        chosen._hold(self.stream[trials])
+        return chosen
 
     @abstractmethod
     def losses(self, weights: Tensor) -> Tensor:
@@ -46,12 +79,52 @@ class LinearData(ABC):
         """L_t [R, T] and the gradient of each L_t by its own w_t, [R, p, T], at weights [R, p, T]."""
 
     @abstractmethod
-    def curvature(self) -> Tensor:
-        """An upper bound H_t of each loss's Hessian, [U, T, p, p]; index with `stream` for [R, T, p, p].
-
-        Squared loss: 2 X_t'X_t / N_t, exact. Logistic loss: X_t'X_t / (4 N_t), the bound of Boehning and Lindsay (1988).
-        """
+    def hessian(self, weights: Tensor) -> Callable[[Tensor], Tensor]:
+        """The exact Hessians at weights [R, p, T], as a function that multiplies them: v [R, p, T] -> [R, p, T]."""
 
     @abstractmethod
     def linear_term(self) -> Tensor:
         """Minus the gradient of each loss at weights 0: [U, T, p] (2 X_t'y_t / N_t for the squared loss)."""
+
+    @abstractmethod
+    def with_intercept(self, weights: Tensor) -> Tensor:
+        """Complete predictors.
+
+        Args:
+            weights: [R, p, T], as a solver found them.
+
+        Returns:
+            [R, d + 1, T] with the intercepts as last row, or [R, d, T] where the data have none.
+        """
+
+    def curvature(self) -> Tensor:
+        """An upper bound H_t of each loss's Hessian, [U, T, p, p]; index with `stream` for [R, T, p, p].
+
+        Squared loss: 2 X_t'X_t / N_t, exact. Logistic loss: X_t'X_t / (4 N_t), Boehning and Lindsay's bound (1988).
+        """
+        return self._curvature.matrices.expand(-1, self.n_tasks, -1, -1)
+
+    def largest_curvature(self) -> Tensor:
+        """The largest eigenvalue of every H_t: [R, T]."""
+        return self._curvature.largest.expand(-1, self.n_tasks)[self.stream]
+
+    def curvature_product(self, weights: Tensor) -> Tensor:
+        """H_t w_t: weights [R, p, T] -> [R, p, T]."""
+        return self._curvature.product(self._streams, weights)
+
+    def curvature_within(self, bases: Tensor) -> Tensor:
+        """V'H_t V: each trial's bases V [R, p, k] -> [R, T, k, k], or [R, 1, k, k] where all tasks have the same H."""
+        return self._curvature.within(self._streams, bases)
+
+    def curvature_solve(self, scale: Tensor, shift: Tensor, right: Tensor) -> Tensor:
+        """x_t of (scale_t H_t + shift_t I) x_t = b_t, of least norm where that is singular.
+
+        Args:
+            scale: Not negative, [R, T].
+            shift: Not negative, [R, T].
+            right: The b_t, [R, p, T].
+
+        Returns:
+            [R, p, T].
+        """
+        return self._curvature.solve(self._streams, scale, shift, right)

@@ -1,0 +1,87 @@
+"""From problems to the losses of linear predictors on their training rows.
+
+Shapes as in `mtbench.nn.linear_losses`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from mtbench.nn.linear import LinearData
+from mtbench.nn.linear_losses import LogisticLosses, SquaredLosses
+from mtbench.tasks import Array, Part, Problem, TaskKind
+
+
+def linear_support(problem: Problem) -> str | None:
+    """None, or why linear solvers cannot train on a problem: what a solver method's `supports` returns."""
+    if problem.only(TaskKind.BINARY):
+        return None
+    if problem.only(TaskKind.REGRESSION) and problem.n_outputs == problem.n_tasks:
+        return None
+    return "its linear solver needs tasks that are all binary, or all regressions with one output"
+
+
+def linear_data(problems: Sequence[Problem], stream: ArrayLike, intercept: bool, device: torch.device) -> LinearData:
+    """The losses of R trials on the training parts of U problems.
+
+    Args:
+        problems: The U distinct problems, alike but for their rows; see `linear_support` for what they must be.
+        stream: Which of them each trial trains on, int [R].
+        intercept: Whether predictors have an intercept, which no regulariser touches.
+        device: Where to compute.
+    """
+    parts = [problem.parts["train"] for problem in problems]
+    n_tasks = problems[0].n_tasks
+    if parts[0].task is None:
+        inputs, labels, weights = _shared_rows(parts)
+    else:
+        width = max(int(problem.task_sizes().max()) for problem in problems)
+        inputs, labels, weights = _own_rows(parts, n_tasks, width)
+    n_labelled = np.stack([problem.task_sizes() for problem in problems]).astype(np.float64)
+    weights /= np.maximum(n_labelled, 1.0)[:, :, None]
+    losses = LogisticLosses if problems[0].only(TaskKind.BINARY) else SquaredLosses
+
+    def there(array: Array) -> Tensor:
+        return torch.as_tensor(array, dtype=torch.float64, device=device)
+
+    streams = torch.as_tensor(np.asarray(stream), dtype=torch.int64, device=device)
+    return losses(there(inputs), there(labels), there(weights), there(n_labelled), streams, intercept)
+
+
+def _flat(part: Part) -> Array:
+    """Inputs as float64 [n, d]; bytes become fractions of 255, as everywhere in the harness."""
+    flat = part.inputs.reshape(part.n_rows, -1).astype(np.float64)
+    return flat / 255.0 if part.inputs.dtype == np.uint8 else flat
+
+
+def _shared_rows(parts: Sequence[Part]) -> tuple[Array, Array, Array]:
+    """Inputs [U, 1, N, d], labels and whether they are there [U, T, N]; short streams are padded with empty rows."""
+    n_rows, (n_tasks, d) = max(part.n_rows for part in parts), (parts[0].labels.shape[1], _flat(parts[0]).shape[1])
+    inputs = np.zeros((len(parts), 1, n_rows, d))
+    labels, there = np.zeros((2, len(parts), n_tasks, n_rows))
+    for u, part in enumerate(parts):
+        known = ~np.isnan(part.labels.T)
+        inputs[u, 0, : part.n_rows] = _flat(part)
+        labels[u, :, : part.n_rows] = np.where(known, part.labels.T, 0.0)
+        there[u, :, : part.n_rows] = known
+    return inputs, labels, there
+
+
+def _own_rows(parts: Sequence[Part], n_tasks: int, width: int) -> tuple[Array, Array, Array]:
+    """Inputs [U, T, N, d], labels and whether they are there [U, T, N], N the rows of the largest task."""
+    inputs = np.zeros((len(parts), n_tasks, width, _flat(parts[0]).shape[1]))
+    labels, there = np.zeros((2, len(parts), n_tasks, width))
+    for u, part in enumerate(parts):
+        assert part.task is not None
+        order = np.argsort(part.task, kind="stable")
+        task = part.task[order]
+        place = np.arange(len(task)) - np.searchsorted(task, task)
+        inputs[u, task, place] = _flat(part)[order]
+        labels[u, task, place] = part.labels[order, 0]
+        there[u, task, place] = 1.0
+    return inputs, labels, there

@@ -1,0 +1,89 @@
+"""Ridge regression and its kin, task by task: what single-task learning is, and where other solvers begin.
+
+Shapes as in `mtbench.nn.linear`: R trials, T tasks, d features, p rows of the weights.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mtbench.nn.linear import LinearData
+from mtbench.nn.solvers import fista, newton, soft_threshold
+
+
+def features_only(data: LinearData, like: Tensor) -> Tensor:
+    """1 for the rows of the weights that regularisers may touch, 0 for the intercept: [p, 1]."""
+    return (torch.arange(data.n_rows, device=like.device) < data.n_features).to(like.dtype)[:, None]
+
+
+def ridge(data: LinearData, lambda_: Tensor, centre: Tensor | None = None, start: Tensor | None = None) -> Tensor:
+    """Minimises L_t(w_t) + lambda |w_t - v_t|^2 for every trial and task.
+
+    Squared losses in closed form, of least norm where that is not unique; logistic losses by Newton's method, to
+    gradients of 1e-10 of those at 0.
+
+    Args:
+        data: The losses.
+        lambda_: [R].
+        centre: The v_t, [R, p, T], whose intercept row does not matter; None is 0.
+        start: Where Newton's method begins, [R, p, T]; None is 0.
+
+    Returns:
+        [R, p, T].
+    """
+    twice = (2.0 * lambda_)[:, None, None]
+    linear = data.linear_term()[data.stream].mT
+    shift = twice[:, 0].expand(-1, data.n_tasks)
+    ones = torch.ones_like(shift)
+    if data.quadratic:
+        return data.curvature_solve(ones, shift, linear if centre is None else linear + twice * centre)
+    penalty = twice * features_only(data, linear)
+    middle = torch.zeros_like(linear) if centre is None else centre
+
+    def value_and_gradient(w: Tensor) -> tuple[Tensor, Tensor]:
+        losses, gradient = data.losses_and_gradient(w)
+        pull = penalty * (w - middle)
+        return losses[:, None] + 0.5 * (pull * (w - middle)).sum(1, keepdim=True), gradient + pull
+
+    def hessian(w: Tensor):  # type: ignore[no-untyped-def]
+        bend = data.hessian(w)
+        return lambda v: bend(v) + penalty * v
+
+    def precondition(v: Tensor) -> Tensor:
+        return data.curvature_solve(ones, shift, v)
+
+    begin = torch.zeros_like(linear) if start is None else start
+    enough = 1e-10 * torch.linalg.vector_norm(linear, dim=1, keepdim=True)
+    return newton(value_and_gradient, hessian, precondition, begin, (1,), enough)
+
+
+def sparse_ridge(data: LinearData, lambda_: Tensor, mu: Tensor, start: Tensor) -> Tensor:
+    """Minimises L_t(w_t) + lambda |w_t|^2 + mu |w_t|_1 for every trial and task.
+
+    Args:
+        data: The losses.
+        lambda_: [R].
+        mu: [R].
+        start: Where to begin, [R, p, T]; trials whose mu is 0 must begin at their solution, and stay there.
+
+    Returns:
+        [R, p, T].
+    """
+    sparse = torch.nonzero(mu > 0)[:, 0]
+    if len(sparse) == 0:
+        return start
+    some = data.select(sparse)
+    touched = features_only(data, start)
+    twice = (2.0 * lambda_[sparse])[:, None, None] * touched
+    width = mu[sparse, None, None] * touched
+    step = 1.0 / (some.largest_curvature()[:, None] + (2.0 * lambda_[sparse])[:, None, None])
+    found = fista(
+        start[sparse],
+        lambda w: some.losses_and_gradient(w)[1] + twice * w,
+        lambda w, length: soft_threshold(w, length * width),
+        step,
+        (1,),
+        max_steps=5000,
+    )
+    return start.index_copy(0, sparse, found)
