@@ -18,7 +18,7 @@ import pooch
 from mtbench.dataset import Source
 from mtbench.errors import DataError
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16
 
 
 def fetch(source: Source, root: Path, dataset: str) -> Path:

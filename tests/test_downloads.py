@@ -1,0 +1,213 @@
+import gzip
+import hashlib
+import os
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+import mtbench.downloads
+from mtbench import DataError, Source, fetch, verified
+
+CONTENT = b"rows and labels, " * 5000
+CHUNK = 1 << 16  # what of a broken download is sure to have been written
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Server(ThreadingHTTPServer):
+    """Serves CONTENT at every address; says what was asked for; can break off, or ignore byte ranges."""
+
+    daemon_threads = False
+    content = CONTENT
+    break_after: int | None = None
+    knows_ranges = True
+    status = 200
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.ranges: list[str | None] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/file"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        asked = self.headers.get("Range")
+        self.server.ranges.append(asked)
+        body, status = self.server.content, self.server.status
+        if asked and self.server.knows_ranges:
+            body, status = body[int(asked.removeprefix("bytes=").rstrip("-")) :], 206
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body[: self.server.break_after])
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def source(server: Server, path: str = "set/rows.bin", sha256: str = SHA256) -> Source:
+    return Source(path, sha256, server.url, len(CONTENT))
+
+
+def test_a_file_is_fetched_into_its_folder_and_verified(server, tmp_path):
+    path = fetch(source(server), tmp_path, "set")
+    assert path == tmp_path / "set" / "rows.bin"
+    assert path.read_bytes() == CONTENT
+    assert [p.name for p in path.parent.iterdir()] == ["rows.bin"]
+    assert verified(source(server), tmp_path, "set") == path
+
+
+def test_a_file_that_is_there_and_right_is_left_alone(server, tmp_path):
+    path = fetch(source(server), tmp_path, "set")
+    before = path.stat()
+    fetch(source(server), tmp_path, "set")
+    assert path.stat() == before
+    assert len(server.ranges) == 1
+
+
+def test_a_corrupt_file_is_replaced(server, tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "rows.bin").write_bytes(b"something else")
+    assert fetch(source(server), tmp_path, "set").read_bytes() == CONTENT
+
+
+def test_a_broken_download_says_so_and_goes_on_where_it_stopped(server, tmp_path):
+    server.break_after = CHUNK + 1000
+    with pytest.raises(DataError, match="`mtbench data prepare set` again"):
+        fetch(source(server), tmp_path, "set")
+    assert not (tmp_path / "set" / "rows.bin").exists()
+    server.break_after = None
+    assert fetch(source(server), tmp_path, "set").read_bytes() == CONTENT
+    assert server.ranges == [None, f"bytes={CHUNK}-"]
+
+
+def test_a_server_without_byte_ranges_is_asked_for_the_whole_file(server, tmp_path):
+    server.break_after = CHUNK + 1000
+    with pytest.raises(DataError):
+        fetch(source(server), tmp_path, "set")
+    server.break_after, server.knows_ranges = None, False
+    assert fetch(source(server), tmp_path, "set").read_bytes() == CONTENT
+
+
+def test_a_leftover_that_is_no_part_of_the_file_is_dropped(server, tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "rows.bin.part").write_bytes(b"x" * 10)
+    assert fetch(source(server), tmp_path, "set").read_bytes() == CONTENT
+    (tmp_path / "set" / "rows.bin").unlink()
+    (tmp_path / "set" / "rows.bin.part").write_bytes(b"x" * (len(CONTENT) + 1))
+    assert fetch(source(server), tmp_path, "set").read_bytes() == CONTENT
+
+
+def test_a_file_the_publisher_changed_is_refused_with_both_hashes(server, tmp_path):
+    server.content = b"changed"
+    with pytest.raises(DataError) as caught:
+        fetch(source(server), tmp_path, "set")
+    assert SHA256 in str(caught.value)
+    assert hashlib.sha256(b"changed").hexdigest() in str(caught.value)
+    assert list((tmp_path / "set").iterdir()) == []
+
+
+def test_an_address_that_is_gone_is_a_data_error(server, tmp_path):
+    server.status = 404
+    with pytest.raises(DataError, match="404"):
+        fetch(source(server), tmp_path, "set")
+
+
+def test_a_server_that_cannot_be_reached_is_a_data_error(server, tmp_path):
+    gone = Source("set/rows.bin", SHA256, "http://127.0.0.1:9/file")
+    with pytest.raises(DataError, match="cannot fetch"):
+        fetch(gone, tmp_path, "set")
+
+
+def test_a_source_without_an_address_says_what_to_put_where(tmp_path):
+    with pytest.raises(DataError) as caught:
+        fetch(Source("set/rows.bin", SHA256), tmp_path, "set")
+    assert str(tmp_path / "set" / "rows.bin") in str(caught.value)
+    assert SHA256 in str(caught.value)
+
+
+def test_a_folder_in_the_way_is_a_data_error(server, tmp_path):
+    (tmp_path / "set").write_text("no folder")
+    with pytest.raises(DataError, match="cannot fetch"):
+        fetch(source(server), tmp_path, "set")
+
+
+def test_a_repacked_archive_is_accepted_for_its_content(server, tmp_path):
+    server.content = gzip.compress(CONTENT, mtime=1)
+    wanted = source(server, "set/rows.gz")
+    fetch(wanted, tmp_path, "set")
+    repacked = gzip.compress(CONTENT, compresslevel=1, mtime=2)
+    assert repacked != server.content
+    (tmp_path / "set" / "rows.gz").write_bytes(repacked)
+    assert verified(wanted, tmp_path, "set").read_bytes() == repacked
+    fetch(wanted, tmp_path, "set")
+    assert len(server.ranges) == 1
+
+
+def test_a_missing_file_says_where_it_was_looked_for_and_what_to_run(tmp_path):
+    with pytest.raises(DataError) as caught:
+        verified(Source("set/rows.bin", SHA256), tmp_path, "set")
+    for word in (str(tmp_path / "set" / "rows.bin"), "`mtbench data prepare set`", "--data DIR", "MTBENCH_DATA"):
+        assert word in str(caught.value)
+
+
+def test_a_truncated_file_is_named_with_expected_and_found_hash(tmp_path):
+    (tmp_path / "rows.bin").write_bytes(CONTENT[:-1])
+    with pytest.raises(DataError, match="corrupt or truncated") as caught:
+        verified(Source("rows.bin", SHA256), tmp_path, "set")
+    for word in (str(tmp_path / "rows.bin"), SHA256, hashlib.sha256(CONTENT[:-1]).hexdigest(), "84,999 bytes"):
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [gzip.compress(CONTENT)[:-20], b"no gzip at all", b"", gzip.compress(CONTENT)[:12] + b"\xff" * 40],
+    ids=["truncated", "not gzip", "empty", "garbled"],
+)
+def test_a_broken_archive_is_named(tmp_path, damaged):
+    (tmp_path / "rows.gz").write_bytes(damaged)
+    with pytest.raises(DataError, match="corrupt or truncated"):
+        verified(Source("rows.gz", SHA256), tmp_path, "set")
+
+
+def test_a_file_is_read_once_per_process_and_again_when_it_changed(tmp_path, monkeypatch):
+    read = []
+    original = mtbench.downloads._content_sha256
+    monkeypatch.setattr(
+        mtbench.downloads, "_content_sha256", lambda path, zipped: read.append(path) or original(path, zipped)
+    )
+    path = tmp_path / "rows.bin"
+    path.write_bytes(CONTENT)
+    for _ in range(3):
+        verified(Source("rows.bin", SHA256), tmp_path, "set")
+    assert read == [path]
+    path.write_bytes(CONTENT.swapcase())
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(DataError):
+        verified(Source("rows.bin", SHA256), tmp_path, "set")
+    assert read == [path, path]
+
+
+def test_an_unreadable_file_is_a_data_error(tmp_path):
+    (tmp_path / "rows.bin").symlink_to("rows.bin")
+    with pytest.raises(DataError):
+        verified(Source("rows.bin", SHA256), tmp_path, "set")
