@@ -1,0 +1,102 @@
+"""How long a report's scan of a large store takes: `python -m benchmarks.scan_store`.
+
+Makes stores of 20,000 trials (12 tasks, two parts with one metric each) in a temporary directory, once as stacks of 25
+and once as stacks of one, and prints the median time of several scans on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from mtbench.recipe import Recipe
+from mtbench.store import Store, scan
+from mtbench.store.image import encode, result_id
+from mtbench.trials import Cell, StackResult, Status, Trial
+
+N_TASKS = 12
+
+
+def cells(n_methods: int) -> list[Cell]:
+    recipe = Recipe()
+    return [Cell(f"method_{i}", "1", "mtbench", "school", "1", {"n": 3}, "0" * 64, recipe) for i in range(n_methods)]
+
+
+def stack_result(cell: Cell, first: int, n_trials: int) -> StackResult:
+    rng = np.random.default_rng(first)
+    trials = []
+    for i in range(first, first + n_trials):
+        params = {"learning_rate": 1e-3 * (1 + i), "alpha": 0.1, "gamma": 0.01, "hidden": 100}
+        trials.append(Trial(cell, params, i % 5, i % 3))
+    return StackResult(
+        trials,
+        [Status.FINISHED] * n_trials,
+        [""] * n_trials,
+        metrics={part: {"rmse": rng.random((n_trials, N_TASKS))} for part in ("validation", "test")},
+        history={name: rng.random((n_trials, 40)) for name in ("epoch", "loss", "rmse")},
+        best_epoch=np.arange(n_trials),
+        train_seconds=rng.random(n_trials),
+        n_parameters=np.full(n_trials, 12_345),
+        provenance={
+            "mtbench": "0.1.0",
+            "torch": "2.13.0",
+            "python": "3.11.7",
+            "numpy": "2.4.6",
+            "git": {"commit": "0" * 40, "dirty": False},
+            "device": "cpu: a processor of some name",
+            "stack_size": n_trials,
+            "wall_seconds": float(rng.random()),
+            "peak_memory": 123456789,
+        },
+    )
+
+
+def fill(store: Store, n_trials: int, stack_size: int) -> None:
+    """Writes the files without the syncs of publishing, which are not what is measured here."""
+    made = cells(8)
+    for number, first in enumerate(range(0, n_trials, stack_size)):
+        result = stack_result(made[number % len(made)], first, stack_size)
+        path = store.stack_path(result_id(result))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(result))
+
+
+def measure(n_trials: int, stack_size: int, repeats: int) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        store = Store.create(Path(directory) / "store")
+        begun = time.perf_counter()
+        fill(store, n_trials, stack_size)
+        filled = time.perf_counter() - begun
+        times: dict[str, list[float]] = {"scan": [], "finished_ids": []}
+        for _ in range(repeats):
+            begun = time.perf_counter()
+            found = scan(store)
+            times["scan"].append(time.perf_counter() - begun)
+            begun = time.perf_counter()
+            n_finished = len(store.finished_ids())
+            times["finished_ids"].append(time.perf_counter() - begun)
+        assert n_finished == n_trials == sum(len(stack.ids) for stack in found.stacks)
+        assert not found.unreadable
+        print(f"{n_trials} trials in {len(found.stacks)} stacks of {stack_size} (written in {filled:.1f} s)")
+        for name, seconds in times.items():
+            spread = f"{min(seconds):.3f} to {max(seconds):.3f}"
+            print(f"  {name}: median {statistics.median(seconds):.3f} s of {repeats} ({spread})")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=20_000)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--stack-sizes", type=int, nargs="+", default=[25, 1])
+    chosen = parser.parse_args()
+    for stack_size in chosen.stack_sizes:
+        measure(chosen.trials, stack_size, chosen.repeats)
+
+
+if __name__ == "__main__":
+    main()

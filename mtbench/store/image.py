@@ -1,0 +1,106 @@
+"""One stack's result as the image of one HDF5 file, and back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from mtbench.errors import StoreError
+from mtbench.store.columns import from_columns, to_columns
+from mtbench.store.hdf5 import Column, read_columns, write_columns
+from mtbench.store.summary import FILE_FORMAT, HEADER_SIZE, header, pack
+from mtbench.trials import StackResult, stack_id
+
+
+def encode(result: StackResult) -> bytes:
+    """The image of a stack's file: complete, in memory, so that no reader ever meets a half-written one.
+
+    Raises:
+        StoreError: The result is not that of trials of one cell, or holds what a store cannot.
+    """
+    columns = _with_summary(to_columns(result))
+    cell = result.trials[0].cell
+    attributes: dict[str, str | int] = {
+        "format": FILE_FORMAT,
+        "payload_sha256": payload_sha256(columns),
+        "method": cell.method,
+        "dataset": cell.dataset,
+    }
+    image, offset = write_columns(columns, attributes, "summary", HEADER_SIZE)
+    summary = pack(columns)
+    if image[offset : offset + len(summary)] != summary:
+        raise StoreError("HDF5 did not write the summary in one piece; please report this with the version of h5py.")
+    image[:HEADER_SIZE] = header(len(image), offset, summary)
+    return bytes(image)
+
+
+def decode(source: Path | bytes) -> StackResult:
+    """The result in a stack's file or image.
+
+    Raises:
+        StoreError: It cannot be read, is damaged, or holds what a stack's file never holds.
+    """
+    return from_columns(_checked_columns(source))
+
+
+def verify_image(source: Path | bytes) -> StackResult:
+    """Like `decode`, after a full check.
+
+    Beside the payload's hash, everything that is derived (ids, parameter columns, the summary) is derived again from
+    the trials' identities and must come out the same.
+
+    Raises:
+        StoreError: Anything does not hold.
+    """
+    columns = _checked_columns(source)
+    result = from_columns(columns)
+    again = _with_summary(to_columns(result))
+    wrong = sorted(p for p in columns.keys() | again.keys() if _digest(columns, p) != _digest(again, p))
+    if wrong:
+        raise StoreError(f"{_name(source)}: what is derived from the trials' identities disagrees: {', '.join(wrong)}.")
+    return result
+
+
+def result_id(result: StackResult) -> str:
+    """The id of the stack a result belongs to."""
+    return stack_id([trial.id for trial in result.trials])
+
+
+def payload_sha256(columns: Mapping[str, Column]) -> str:
+    """SHA-256 over all columns: path, type, shape and bytes, in the order of their paths."""
+    total = hashlib.sha256()
+    for path in sorted(columns):
+        total.update(_digest(columns, path))
+    return total.hexdigest()
+
+
+def _checked_columns(source: Path | bytes) -> dict[str, Column]:
+    columns, attributes = read_columns(source)
+    if attributes.get("format") != FILE_FORMAT:
+        raise StoreError(
+            f"{_name(source)} must be a stack file of format {FILE_FORMAT}; found {attributes.get('format')}. Use the "
+            "version of mtbench that wrote it, or train again."
+        )
+    if attributes.get("payload_sha256") != payload_sha256(columns):
+        raise StoreError(f"{_name(source)}: its data do not have the SHA-256 they were written with: it is damaged.")
+    return columns
+
+
+def _with_summary(columns: dict[str, Column]) -> dict[str, Column]:
+    return {**columns, "summary": np.frombuffer(pack(columns), np.uint8)}
+
+
+def _digest(columns: Mapping[str, Column], path: str) -> bytes:
+    column = columns.get(path)
+    if isinstance(column, np.ndarray):
+        kind: list[object] = [path, column.dtype.str, list(column.shape)]
+        return hashlib.sha256(json.dumps(kind).encode() + np.ascontiguousarray(column).tobytes()).digest()
+    return hashlib.sha256(json.dumps([path, column]).encode()).digest()
+
+
+def _name(source: Path | bytes) -> str:
+    return source.name if isinstance(source, Path) else "the image"

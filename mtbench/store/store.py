@@ -1,0 +1,273 @@
+"""A store: a directory of immutable files that hold finished stacks.
+
+store.json                   format version and uuid; written once
+stacks/ab/<stack id>.h5      a finished stack: immutable, complete or absent
+stacks/ab/<stack id>.failed-<n>.h5   one try at a stack of which some trial is to be tried again
+divisions/<hash>.json        how a cell was divided into stacks
+claims/ tmp/ checkpoints/ logs/      disposable
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtbench.errors import StoreError
+from mtbench.store import claims
+from mtbench.store.claims import Claim
+from mtbench.store.divisions import Division, division_name, read_division
+from mtbench.store.image import decode, encode, result_id, verify_image
+from mtbench.store.publish import Step, explained, no_step, publish
+from mtbench.store.summary import read_summary
+from mtbench.store.verify import Checked, check_stack
+from mtbench.trials import FINAL, StackResult
+
+STORE_FORMAT = 1
+_OWN = {"store.json", "stacks", "divisions", "claims", "tmp", "checkpoints", "logs"}
+_LEFTOVER_AFTER = 3600.0
+
+
+class Store:
+    """A store, open for reading and publishing. Any number of processes may use one at the same time.
+
+    Guarantees: what a publishing method has returned from is never lost, whatever is killed afterwards; a file is there
+    complete or not at all; nothing published is ever overwritten or changed.
+
+    Attributes:
+        path: The directory.
+        uuid: Tells this store from others.
+        step: Told each step of publishing, for tests.
+    """
+
+    def __init__(self, path: Path, uuid: str, step: Step = no_step) -> None:
+        self.path = path
+        self.uuid = uuid
+        self.step = step
+
+    @classmethod
+    def create(cls, path: Path) -> Store:
+        """Opens the store in a directory, making it first where there is none.
+
+        Raises:
+            StoreError: The directory holds other things, cannot be written, or holds a store of another format.
+        """
+        path = Path(path)
+        try:
+            others = sorted(set(os.listdir(path)) - _OWN) if path.exists() else []
+        except OSError as error:
+            raise explained(error, path) from None
+        if not (path / "store.json").exists():
+            if others:
+                raise StoreError(
+                    f"A new store needs an empty directory; {path} holds '{others[0]}'. Name a new directory."
+                )
+            record = {"kind": "mtbench store", "format": STORE_FORMAT, "uuid": str(uuid.uuid4())}
+            publish(path, path / "store.json", json.dumps(record).encode() + b"\n")
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: Path) -> Store:
+        """Opens the store in a directory.
+
+        Raises:
+            StoreError: There is none, or one of another format.
+        """
+        path = Path(path)
+        file = path / "store.json"
+        try:
+            record = json.loads(file.read_bytes())
+            found, identifier = record["format"], str(record["uuid"])
+        except (FileNotFoundError, NotADirectoryError):
+            raise StoreError(
+                f"{path} is no store: it has no store.json. `mtbench run --out {path}` makes one."
+            ) from None
+        except OSError as error:
+            raise StoreError(f"Cannot read {file}: {error.strerror}.") from None
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise StoreError(f"{file} must hold a store's format and uuid; found something else.") from None
+        if found != STORE_FORMAT:
+            raise StoreError(
+                f"This mtbench reads and writes stores of format {STORE_FORMAT}; {path} has format {found}. Use the "
+                "version of mtbench that made it, or name a new directory."
+            )
+        return cls(path, identifier)
+
+    def publish_stack(self, result: StackResult) -> bool:
+        """Publishes what came of a stack: as finished if every trial's status is final, else as one failed try.
+
+        Returns:
+            False if the stack was finished already: the first result stays.
+
+        Raises:
+            StoreError: It could not be written.
+        """
+        return self.publish_image(encode(result))
+
+    def publish_image(self, image: bytes) -> bool:
+        """`publish_stack` for a result that a worker has encoded already.
+
+        Raises:
+            StoreError: It could not be written, or is no image of a stack.
+        """
+        result = verify_image(image)
+        stack = result_id(result)
+        path = self.stack_path(stack)
+        if not all(status in FINAL for status in result.status):
+            self._publish_next(f"{stack}.failed", image)
+            return True
+        if self._publish_file(path, image):
+            won = True
+        elif won := not self.has_stack(stack):
+            # The name is taken by a file that cannot be read. It stays, as evidence, and so does this result.
+            self._publish_next(f"{stack}.again", image)
+        claims.forget(self.path, stack)
+        return won
+
+    def _publish_next(self, stem: str, image: bytes) -> None:
+        """Publishes under the next free number."""
+        for number in itertools.count(1):
+            path = self._shard(stem) / f"{stem}-{number}.h5"
+            if not path.exists() and self._publish_file(path, image):
+                return
+
+    def _publish_file(self, path: Path, payload: bytes) -> bool:
+        check = decode if path.suffix == ".h5" else None
+        return publish(self.path, path, payload, check, self.step)
+
+    def _shard(self, stack_id: str) -> Path:
+        return self.path / "stacks" / stack_id[:2]
+
+    def stack_path(self, stack_id: str) -> Path:
+        """Where a finished stack lies."""
+        return self._shard(stack_id) / f"{stack_id}.h5"
+
+    def stack_paths(self) -> list[Path]:
+        """All files of stacks, failed tries included, in the order of their names."""
+        found: list[str] = []
+        try:
+            with os.scandir(self.path / "stacks") as folders:
+                for folder in folders:
+                    if folder.is_dir():
+                        found += [entry.path for entry in os.scandir(folder) if entry.name.endswith(".h5")]
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise StoreError(f"Cannot list {error.filename}: {error.strerror}.") from None
+        return [Path(path) for path in sorted(found)]
+
+    def has_stack(self, stack_id: str) -> bool:
+        """Whether the stack is finished, and its file can be read."""
+        again = self._shard(stack_id).glob(f"{stack_id}.again-*.h5")
+        return any(_readable(path) for path in itertools.chain([self.stack_path(stack_id)], again))
+
+    def finished_ids(self) -> set[str]:
+        """Ids of the trials that need not be trained again. Files that cannot be read count for nothing."""
+        finished: set[str] = set()
+        for path in self.stack_paths():
+            with contextlib.suppress(StoreError):
+                texts = read_summary(path)[0]["texts"]
+                pairs = zip(texts["trials/id"], texts["trials/status"], strict=True)
+                finished.update(trial for trial, status in pairs if status in FINAL)
+        return finished
+
+    def read(self, path: Path) -> StackResult:
+        """All that is known of one stack.
+
+        Raises:
+            StoreError: The file cannot be read or is damaged.
+        """
+        return decode(path)
+
+    def save_division(
+        self, cell_key: str, stacks: Sequence[Sequence[str]], facts: Mapping[str, Any]
+    ) -> list[list[str]]:
+        """Keeps how a cell's trials are divided into stacks, unless that is decided already.
+
+        Args:
+            cell_key: `Cell.key` of the cell.
+            stacks: Trial ids, stack by stack.
+            facts: What led to it, for people.
+
+        Returns:
+            The division that holds from now on: this one, or the one another run was first to keep.
+
+        Raises:
+            StoreError: It could not be written, or the one that is there cannot be read.
+        """
+        division = Division(cell_key, [list(stack) for stack in stacks], facts)
+        path = self.path / "divisions" / division.file_name
+        if not path.exists():
+            publish(self.path, path, division.to_bytes(), step=self.step)
+        return read_division(path).stacks
+
+    def division_for(self, cell_key: str, trial_ids: Iterable[str]) -> list[list[str]] | None:
+        """How these trials of a cell are divided, if that is decided.
+
+        Raises:
+            StoreError: The file that says so cannot be read.
+        """
+        path = self.path / "divisions" / division_name(cell_key, list(trial_ids))
+        return read_division(path).stacks if path.exists() else None
+
+    def divisions(self) -> Iterator[Division]:
+        """All divisions, in the order of their files' names.
+
+        Raises:
+            StoreError: One cannot be read.
+        """
+        for path in sorted((self.path / "divisions").glob("*.json")):
+            yield read_division(path)
+
+    def claim(self, stack_id: str) -> Claim | None:
+        """Takes the right to train a stack, so that two runs do not train it at the same time.
+
+        Returns:
+            None if a living run has it, or the stack is finished.
+
+        Raises:
+            StoreError: Claims cannot be written.
+        """
+        claim = claims.take(self.path, stack_id)
+        if claim is not None and self.has_stack(stack_id):
+            claims.forget(self.path, stack_id)
+            return None
+        return claim
+
+    def verify(self) -> Iterator[Checked]:
+        """Reads every file in full and checks all that can be checked, file by file."""
+        for path in self.stack_paths():
+            yield Checked.of(path, check_stack)
+        for path in sorted((self.path / "divisions").glob("*.json")):
+            yield Checked.of(path, read_division)
+
+    def clean_tmp(self) -> int:
+        """Removes what dead writers left behind more than an hour ago.
+
+        Returns:
+            The number of files removed.
+        """
+        removed = 0
+        for path in (self.path / "tmp").glob("*"):
+            with contextlib.suppress(OSError):
+                # The number is this machine's or another's; a living process of that number keeps the file either way.
+                writer = path.name.rpartition(".")[2].partition("-")[0]
+                living = writer.isdigit() and claims.alive(int(writer))
+                if not living and time.time() - path.stat().st_mtime > _LEFTOVER_AFTER:
+                    path.unlink()
+                    removed += 1
+        return removed
+
+
+def _readable(path: Path) -> bool:
+    try:
+        read_summary(path)
+    except StoreError:
+        return False
+    return True
