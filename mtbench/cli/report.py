@@ -1,0 +1,70 @@
+"""`mtbench report`: the leaderboard of a results store."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import click
+
+DEFAULT_STORE = Path("results/default")
+
+
+def _names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+@click.command()
+@click.argument("directory", metavar="[DIR]", type=click.Path(path_type=Path), default=DEFAULT_STORE)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "markdown", "latex", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="How to print it.",
+)
+@click.option("--per-task", is_flag=True, help="Also print the results of each task (in CSV: instead).")
+@click.option(
+    "--select",
+    "rule",
+    type=click.Choice(["per_split", "across_splits"]),
+    default="per_split",
+    show_default=True,
+    help="How validation results choose a setting: one for each split, or one for all.",
+)
+@click.option("--methods", metavar="A,B", default="", callback=_names, help="Show these methods only.")
+@click.option("--datasets", metavar="X,Y", default="", callback=_names, help="Show these data sets only.")
+def report(
+    directory: Path, format_: str, per_task: bool, rule: str, methods: tuple[str, ...], datasets: tuple[str, ...]
+) -> None:
+    """Prints the leaderboard of the results store in DIR, results/default unless told otherwise.
+
+    A score is the mean over splits of the test results of the setting that validation results chose, with half of its
+    95 % interval. Warnings go to stderr; Markdown, LaTeX and JSON hold them too.
+
+    \b
+    Examples:
+      mtbench report
+      mtbench report results/school --per-task --methods stl,amtfl
+      mtbench report results/school --format json > school.json
+    """
+    # Imported here, because numpy would make `--help` slow.
+    from mtbench.report import formats
+    from mtbench.report.reading import read
+
+    _, board = read(directory, rule, methods, datasets)
+    if format_ == "table":
+        terminal = sys.stdout.isatty()
+        width = shutil.get_terminal_size().columns if terminal else None
+        text = formats.as_text(board, per_task, colour=terminal, width=width)
+    else:
+        text = formats.FORMATS[format_](board, per_task)
+    if not board.rows:
+        click.echo(
+            f"Warning: {directory} holds no finished stack yet; `mtbench run --out {directory}` trains.", err=True
+        )
+    click.echo(text, nl=False)
+    for warning in board.warnings:
+        click.echo(f"Warning: {warning}", err=True)

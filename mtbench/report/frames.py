@@ -1,0 +1,99 @@
+"""Results as pandas DataFrames: `mtbench.load(DIR)`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mtbench.report.entries import Entry
+from mtbench.report.formats import record
+from mtbench.report.reading import read
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """What a store holds.
+
+    Test results are of selected trials only: nobody can pick a setting by them.
+
+    Attributes:
+        trials: One row per trial: id, method, dataset, split, seed, phase, status, reason, a column "param.<name>"
+            for each hyperparameter, best_epoch, validation (headline of the selection metric, NaN unless the trial
+            finished a search), selected, train_seconds, n_parameters, device, torch, file.
+        per_task: Test results of the selected trials: method, dataset, split, task, metric, value (mean over seeds).
+        leaderboard: The rows of `mtbench report`, by the data sets' report metrics.
+        other_metrics: The same by further metrics.
+        warnings: What to know before believing them.
+    """
+
+    trials: DataFrame
+    per_task: DataFrame
+    leaderboard: DataFrame
+    other_metrics: DataFrame
+    warnings: tuple[str, ...]
+
+
+def load(directory: str | Path, select: str = "per_split") -> Results:
+    """Reads a results store.
+
+    Args:
+        directory: The store.
+        select: Name of the selection rule, "per_split" or "across_splits".
+
+    Raises:
+        StoreError: There is no store, or it is of another format version.
+        UnknownName: There is no such rule.
+    """
+    # Imported here: `mtbench report` does without pandas, which takes longer to import than a store to read.
+    import pandas as pd
+
+    entries, board = read(Path(directory), select)
+    trials = pd.DataFrame([row for entry in entries for row in _trials(entry)])
+    per_task = pd.DataFrame([row for entry in entries for row in _per_task(entry)])
+    rows, others = (pd.DataFrame([record(r) for r in rows]) for rows in (board.rows, board.other_metrics))
+    return Results(trials, per_task, rows, others, board.warnings)
+
+
+def _per_task(entry: Entry) -> list[dict[str, Any]]:
+    return [
+        {
+            "method": entry.method,
+            "dataset": entry.dataset,
+            "split": split,
+            "task": task,
+            "metric": metric,
+            "value": value,
+        }
+        for metric in entry.cell.test_metrics
+        for (split, task), value in entry.selected.by_task(metric).items()
+    ]
+
+
+def _trials(entry: Entry) -> list[dict[str, Any]]:
+    selected = {id(trial) for trial in (*entry.selected.searched, *entry.selected.final)}
+    return [
+        {
+            "id": trial.candidate.id,
+            "method": entry.method,
+            "dataset": entry.dataset,
+            "split": trial.candidate.split,
+            "seed": trial.candidate.seed,
+            "phase": trial.phase,
+            "status": str(trial.status),
+            "reason": trial.reason,
+            **{f"param.{name}": value for name, value in trial.candidate.setting},
+            "best_epoch": trial.candidate.best_epoch,
+            "validation": trial.candidate.validation,
+            "selected": id(trial) in selected,
+            "train_seconds": trial.train_seconds,
+            "n_parameters": trial.n_parameters,
+            "device": trial.stack.provenance.get("device"),
+            "torch": trial.stack.provenance.get("torch"),
+            "file": trial.stack.path.name,
+        }
+        for trial in entry.cell.trials
+    ]

@@ -1,0 +1,212 @@
+"""The leaderboard: one row per method and data set, from the selected trials' test results."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from mtbench.errors import UnknownName
+from mtbench.report.cautions import cautions
+from mtbench.report.cells import CellResults
+from mtbench.report.entries import Entry
+from mtbench.report.intervals import mean_and_interval, paired
+from mtbench.trials import Status
+
+BASELINE = "stl"
+"""The single-task method all gains are measured against."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A paired difference to the baseline.
+
+    Attributes:
+        mean: Ours minus the baseline's, mean over the splits both have.
+        ci95: Half-width of its 95 % interval; None for one split.
+    """
+
+    mean: float
+    ci95: float | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method on one data set, by one metric.
+
+    Attributes:
+        method: Its label.
+        dataset: Its label.
+        metric: "name", or "name@part" for a further test part.
+        mean: Mean over splits of the selected trials' test metric (mean over seeds in a split); None where no split
+            has any.
+        ci95: Half-width of the 95 % interval of that mean over splits; None for fewer than two.
+        n_splits: Splits in the mean.
+        n_trials: Trials in the store, search and refits, without those skipped.
+        n_failed: Those of them that did not finish.
+        selection: Name of the selection rule.
+        train_seconds: Training time per finished search trial.
+        n_parameters: Numbers learned, mean over the selected trials.
+        draws: Settings tried in each split (the fewest, where splits differ).
+        refit: Whether `mean` is that of trials refitted on training and validation rows.
+        mean_without_refit: The same mean of the search's own trials.
+        vs_stl: Paired difference to the single-task baseline on the same data set.
+        reason: Why there is no score.
+        by_split: The values behind `mean`.
+        higher_is_better: The metric's direction.
+        title: The metric in words, with its unit.
+    """
+
+    method: str
+    dataset: str
+    metric: str
+    mean: float | None
+    ci95: float | None
+    n_splits: int
+    n_trials: int
+    n_failed: int
+    selection: str
+    train_seconds: float | None
+    n_parameters: int | None
+    draws: int
+    refit: bool
+    mean_without_refit: float | None
+    vs_stl: Gain | None
+    reason: str | None
+    by_split: Mapping[int, float] = field(repr=False)
+    higher_is_better: bool
+    title: str
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    """One task of one row: the mean over splits of its test metric."""
+
+    method: str
+    dataset: str
+    metric: str
+    task: str
+    mean: float
+    n_splits: int
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """All that a report says.
+
+    Attributes:
+        rows: By the data sets' report metrics; data sets in order of name, the best method first.
+        other_metrics: The same methods by the data sets' further metrics.
+        per_task: By task, for metrics that have values per task.
+        warnings: What a reader must know before believing the rows.
+    """
+
+    rows: tuple[Row, ...]
+    other_metrics: tuple[Row, ...]
+    per_task: tuple[TaskRow, ...]
+    warnings: tuple[str, ...]
+
+    def with_warning(self, text: str) -> Leaderboard:
+        """The same with one more warning, the first of all; as it is for no text."""
+        return replace(self, warnings=(text, *self.warnings)) if text else self
+
+
+def leaderboard(
+    found: Sequence[Entry], rule: str, methods: Sequence[str] = (), datasets: Sequence[str] = ()
+) -> Leaderboard:
+    """The leaderboard of cells in which a rule has selected.
+
+    Args:
+        found: The cells.
+        rule: The rule's name, for the rows.
+        methods: Show only these, by name or label; empty shows all. The baseline need not be among them.
+        datasets: Likewise.
+
+    Raises:
+        UnknownName: One of these is not in the store.
+    """
+    found = _only(found, datasets, "data set", lambda e: (e.dataset, e.cell.dataset))
+    shown = _only(found, methods, "method", lambda e: (e.method, e.cell.method))
+    rows: list[Row] = []
+    others: list[Row] = []
+    for entry in shown:
+        rivals = [e for e in found if e.dataset == entry.dataset and e.cell.method == BASELINE]
+        baseline = rivals[0] if len(rivals) == 1 and rivals[0] is not entry else None
+        first, *more = entry.cell.test_metrics
+        rows.append(_row(entry, first, rule, baseline))
+        others += [_row(entry, metric, rule, baseline) for metric in more]
+    rows.sort(key=_best_first)
+    order = {(r.method, r.dataset): i for i, r in enumerate(rows)}
+    return Leaderboard(
+        tuple(rows),
+        tuple(sorted(others, key=lambda r: (r.dataset, r.metric, order[r.method, r.dataset]))),
+        tuple(row for entry in shown for metric in entry.cell.test_metrics for row in _task_rows(entry, metric)),
+        tuple(cautions(shown)),
+    )
+
+
+def _only(found: Sequence[Entry], wanted: Sequence[str], kind: str, names: Any) -> list[Entry]:
+    known = {name for entry in found for name in names(entry)}
+    for name in wanted:
+        if name not in known:
+            raise UnknownName.among(f"{kind} in this store", name, known)
+    return [entry for entry in found if not wanted or set(names(entry)) & set(wanted)]
+
+
+def _best_first(row: Row) -> tuple[str, bool, float, str]:
+    score = 0.0 if row.mean is None else -row.mean if row.higher_is_better else row.mean
+    return row.dataset, row.mean is None, score, row.method
+
+
+def _row(entry: Entry, metric: str, rule: str, baseline: Entry | None) -> Row:
+    cell, selected = entry.cell, entry.selected
+    by_split = selected.by_split(metric)
+    mean, ci95 = mean_and_interval(list(by_split.values())) if by_split else (None, None)
+    without = selected.by_split_without_refit(metric) if selected.refit else by_split
+    gain = paired(by_split, baseline.selected.by_split(metric)) if baseline else None
+    counted = [t for t in cell.trials if t.status is not Status.SKIPPED]
+    seconds = [t.train_seconds for t in cell.search if t.status is Status.FINISHED]
+    sizes = [t.n_parameters for t in selected.final]
+    return Row(
+        method=entry.method,
+        dataset=entry.dataset,
+        metric=metric,
+        mean=mean,
+        ci95=ci95,
+        n_splits=len(by_split),
+        n_trials=len(counted),
+        n_failed=sum(t.status is not Status.FINISHED for t in counted),
+        selection=rule,
+        train_seconds=math.fsum(seconds) / len(seconds) if seconds else None,
+        n_parameters=round(sum(sizes) / len(sizes)) if sizes else None,
+        draws=min(cell.draws.values(), default=0),
+        refit=selected.refit,
+        mean_without_refit=mean_and_interval(list(without.values()))[0] if without else None,
+        vs_stl=Gain(*gain) if gain else None,
+        reason=None if by_split else _no_score(cell, metric),
+        by_split=by_split,
+        higher_is_better=cell.higher_is_better(metric),
+        title=cell.title(metric),
+    )
+
+
+def _no_score(cell: CellResults, metric: str) -> str:
+    """Why a cell has no score by a metric: the commonest end of its trials, with its reason."""
+    ends = Counter((t.status, t.reason) for t in cell.trials if t.status is not Status.FINISHED)
+    finished = sum(t.status is Status.FINISHED for t in cell.search)
+    if finished or not ends:
+        return f"no finished trial has '{metric}' on the test part and a finite selection metric on the validation part"
+    (status, reason), _ = min(ends.items(), key=lambda item: (-item[1], item[0]))
+    return f"{status}: {reason}" if reason else str(status)
+
+
+def _task_rows(entry: Entry, metric: str) -> list[TaskRow]:
+    by_task: dict[str, list[float]] = {}
+    for (_, task), value in entry.selected.by_task(metric).items():
+        by_task.setdefault(task, []).append(value)
+    return [
+        TaskRow(entry.method, entry.dataset, metric, task, mean_and_interval(values)[0], len(values))
+        for task, values in by_task.items()
+    ]

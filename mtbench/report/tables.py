@@ -1,0 +1,169 @@
+"""Leaderboards laid out for people: which columns a table has, what its cells say, and what is in bold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from mtbench.report.intervals import paired
+from mtbench.report.leaderboard import BASELINE, Leaderboard, Row, TaskRow
+
+NOTHING = "-"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table before it is given a format.
+
+    Attributes:
+        title: The data set, and what is measured.
+        header: Names of the columns.
+        rows: Texts, one for each column; the first is a name, the others are set flush right.
+        best: Rows that share the first place.
+        notes: How to read it, a sentence each.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    best: frozenset[int]
+    notes: tuple[str, ...]
+
+
+def leaderboard_tables(board: Leaderboard) -> list[Table]:
+    """One table for each data set: a row for each method, the best first."""
+    return [
+        _leaderboard_table(rows, [r for r in board.other_metrics if r.dataset == dataset])
+        for dataset, rows in _by_dataset(board.rows)
+    ]
+
+
+def per_task_tables(board: Leaderboard) -> list[Table]:
+    """One table for each data set and metric that has values per task: tasks down, methods across."""
+    tables = []
+    for dataset, rows in _by_dataset(board.rows):
+        methods = [row.method for row in rows]
+        of_dataset = [row for row in board.per_task if row.dataset == dataset]
+        for metric in dict.fromkeys(row.metric for row in of_dataset):
+            found = [row for row in of_dataset if row.metric == metric]
+            title = next(
+                r.title for r in (*board.rows, *board.other_metrics) if (r.dataset, r.metric) == (dataset, metric)
+            )
+            tables.append(_per_task_table(f"{dataset}, by task: {metric} ({title})", methods, found))
+    return tables
+
+
+def best_of(rows: Sequence[Row]) -> frozenset[int]:
+    """Indices of the best row and of all whose paired 95 % interval to it covers 0; none where nothing competes."""
+    scored = {i: row.mean if row.higher_is_better else -row.mean for i, row in enumerate(rows) if row.mean is not None}
+    if len(scored) < 2:
+        return frozenset()
+    best = max(scored, key=lambda i: (scored[i], -i))
+    return frozenset(i for i in scored if i == best or _ties(rows[i], rows[best]))
+
+
+def _ties(row: Row, best: Row) -> bool:
+    difference = paired(row.by_split, best.by_split)
+    if difference is None or difference[1] is None:
+        return row.mean == best.mean
+    return abs(difference[0]) <= difference[1]
+
+
+def _by_dataset(rows: Iterable[Row]) -> list[tuple[str, list[Row]]]:
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.dataset, []).append(row)
+    return list(groups.items())
+
+
+def _leaderboard_table(rows: Sequence[Row], others: Sequence[Row]) -> Table:
+    """Columns that would be empty for all rows are left out."""
+    lead = rows[0]
+    columns = {"method": [row.method for row in rows], _header(lead): _scores(rows)}
+    if any(row.vs_stl for row in rows):
+        gains = [(row.vs_stl.mean, row.vs_stl.ci95) if row.vs_stl else None for row in rows]
+        columns[f"vs {BASELINE}"] = _estimates(gains, signed=True)
+    refit = any(row.refit for row in rows)
+    if refit:
+        columns["without refit"] = _estimates([_pair(row.mean_without_refit, None) for row in rows])
+    for metric in dict.fromkeys(row.metric for row in others):
+        by_method = {row.method: row for row in others if row.metric == metric}
+        matching = [by_method.get(row.method) for row in rows]
+        named = next(row for row in matching if row)
+        columns[_header(named)] = _estimates([_pair(row.mean, row.ci95) if row else None for row in matching])
+    columns |= {
+        "splits": [str(row.n_splits) for row in rows],
+        "draws": [str(row.draws) for row in rows],
+        "trials": [str(row.n_trials) for row in rows],
+        "failed": [str(row.n_failed) for row in rows],
+        "s/trial": [_short(row.train_seconds) for row in rows],
+        "parameters": [NOTHING if row.n_parameters is None else str(row.n_parameters) for row in rows],
+    }
+    best = best_of(rows)
+    direction = "higher" if lead.higher_is_better else "lower"
+    return Table(
+        f"{lead.dataset}: {lead.metric} ({lead.title}; {direction} is better)",
+        tuple(columns),
+        tuple(zip(*columns.values(), strict=True)),
+        best,
+        tuple(_notes(rows, others, refit, bool(best))),
+    )
+
+
+def _notes(rows: Sequence[Row], others: Sequence[Row], refit: bool, has_best: bool) -> list[str]:
+    notes = [
+        f"Mean over splits of the selected trials' test results, ± half of the 95 % interval. Selection: "
+        f"{rows[0].selection}, by validation results alone."
+    ]
+    if refit:
+        notes.append("Scores are of refits: the selected setting trained again on training and validation rows.")
+    if has_best:
+        notes.append("* the best, and all whose paired 95 % interval to the best covers 0.")
+    notes += [f"{metric}: {title}." for metric, title in dict.fromkeys((r.metric, r.title) for r in others)]
+    notes += [f"{row.method}: no score ({row.reason})." for row in rows if row.reason]
+    return notes
+
+
+def _per_task_table(title: str, methods: Sequence[str], found: Sequence[TaskRow]) -> Table:
+    value = {(row.task, row.method): row.mean for row in found}
+    tasks = list(dict.fromkeys(row.task for row in found))
+    present = [m for m in methods if any((task, m) in value for task in tasks)]
+    columns = [_estimates([_pair(value.get((task, m)), None) for task in tasks]) for m in present]
+    rows = tuple(zip(tasks, *columns, strict=True))
+    return Table(
+        title, ("task", *present), rows, frozenset(), ("Mean over splits of the selected trials' test results.",)
+    )
+
+
+def _header(row: Row) -> str:
+    return f"{row.metric} [%]" if "%" in row.title else row.metric
+
+
+def _scores(rows: Sequence[Row]) -> list[str]:
+    """The headline column: "skipped" or "failed" where there is no number."""
+    texts = _estimates([_pair(row.mean, row.ci95) for row in rows])
+    nothing = ["skipped" if (row.reason or "").startswith("skipped") else "no score" for row in rows]
+    return [word if row.mean is None else text for row, text, word in zip(rows, texts, nothing, strict=True)]
+
+
+def _pair(mean: float | None, ci95: float | None) -> tuple[float, float | None] | None:
+    return None if mean is None else (mean, ci95)
+
+
+def _estimates(values: Sequence[tuple[float, float | None] | None], signed: bool = False) -> list[str]:
+    """Means with their half-widths, all with the same decimals: enough for the smallest half-width."""
+    known = [value for value in values if value is not None]
+    scale = [ci95 for _, ci95 in known if ci95] or [abs(mean) / 100 for mean, _ in known if mean]
+    decimals = min(6, max(2, *(math.ceil(-math.log10(s)) for s in scale))) if scale else 2
+    sign = "+" if signed else ""
+    return [
+        NOTHING
+        if value is None
+        else f"{value[0]:{sign}.{decimals}f}" + (f" ± {value[1]:.{decimals}f}" if value[1] is not None else "")
+        for value in values
+    ]
+
+
+def _short(seconds: float | None) -> str:
+    return NOTHING if seconds is None else f"{seconds:.3g}"
