@@ -65,7 +65,14 @@ def hyperparameters(method: type[Method], recipe: Recipe) -> dict[str, Hyperpara
         rate, span = recipe.learning_rate, recipe.learning_rate_span
         grid = tuple(dict.fromkeys(float(f"{value:.6g}") for value in (rate / span, rate, rate * span)))
         known[LEARNING_RATE] = Hyperparameter(
-            LEARNING_RATE, float, rate, Range(grid, rate / span, rate * span), 0.0, None, (), "step size of the optimiser"
+            LEARNING_RATE,
+            float,
+            rate,
+            Range(grid, rate / span, rate * span),
+            0.0,
+            None,
+            (),
+            "step size of the optimiser",
         )
     return known
 
@@ -126,7 +133,9 @@ def _check_owners(study: Study, methods: Iterable[str], datasets: Iterable[str])
     for what, owners in (("--recipe", study.recipe), ("--option", study.options)):
         for owner in owners:
             if owner not in datasets:
-                raise UnknownName.among(f"data set in {what}", owner, datasets, "Only data sets of this run can be set.")
+                raise UnknownName.among(
+                    f"data set in {what}", owner, datasets, "Only data sets of this run can be set."
+                )
 
 
 def _fixed(study: Study, method: str, known: Mapping[str, Hyperparameter]) -> dict[str, list[Value]]:
@@ -145,7 +154,9 @@ def parse_options(dataset: Dataset, changes: Mapping[str, object]) -> Any:
     parsed: dict[str, Value] = {}
     for name, value in changes.items():
         if name not in known:
-            raise UnknownName.among(f"option of {dataset.name}", name, known, f"`mtbench show {dataset.name}` lists them.")
+            raise UnknownName.among(
+                f"option of {dataset.name}", name, known, f"`mtbench show {dataset.name}` lists them."
+            )
         parsed[name] = known[name].parse(value, dataset.name)
     return dataset.Options(**parsed)
 

@@ -158,6 +158,12 @@ class GradientStack:
             total += self._step(columns, shared)
         return total
 
+    def measure(self, n_steps: int) -> None:
+        """Does, for calibration, what an epoch of at most so many steps does: steps, then a look at validation rows."""
+        self.train_epoch(n_steps)
+        if not self._refit:
+            self._validate()
+
     def _step(self, columns: Columns, shared: bool) -> Tensor:
         leaves = self.models.leaves(self._state.theta)
         objective = self._objective(leaves, columns, shared)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mtbench.hyperparameters import describe
 from mtbench.method import LinearSolution, SolverMethod
-from mtbench.nn.linear import linear_data
+from mtbench.nn.linear_problems import linear_data
 from mtbench.tasks import Array, Problem
 from mtbench.training.data import PartData
 from mtbench.training.evaluate import Evaluator

@@ -43,7 +43,9 @@ class NN(GradientMethod):
     def objective(self, model: SharedLayerNet, batch: Batch, params: NNParams) -> Tensor:
         """Mean loss over rows, times T so that lambda means the same as in MT-NN, plus lambda (|L|_F^2 + |S|_F^2)."""
         n_tasks = batch.layout.problem.n_tasks
-        return n_tasks * batch.pooled_loss(model(batch)) + params.lambda_ * (model.L.square().sum() + model.S.square().sum())
+        return n_tasks * batch.pooled_loss(model(batch)) + params.lambda_ * (
+            model.L.square().sum() + model.S.square().sum()
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,152 @@
+"""What a run looks like while it runs: a live table in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mtbench.trials import Stack, Status
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from mtbench.grid import PlannedCell
+
+_LINE_EVERY = 10.0  # seconds between plain lines
+
+
+@dataclass
+class _Row:
+    """A cell as it is shown."""
+
+    label: str
+    phase: str = "waiting"
+    n_trials: int = 0
+    n_done: int = 0
+    n_failed: int = 0
+    skipped: bool = False
+    active: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def note(self) -> str:
+        """Where its stacks are."""
+        if self.skipped:
+            return "skipped"
+        if not self.active:
+            return "done" if self.n_trials and self.n_done + self.n_failed >= self.n_trials else "waiting"
+        epochs = [epoch for epoch in map(_last_epoch, self.active.values()) if epoch]
+        return f"{self.phase}, epoch {max(epochs)}" if epochs else self.phase
+
+
+class RunDisplay:
+    """Counts what happens in a run; a `Watcher` of the runner.
+
+    Args:
+        cells: The grid.
+    """
+
+    def __init__(self, cells: Sequence[PlannedCell]) -> None:
+        self._rows = {cell.cell.key: _Row(cell.cell.label) for cell in cells}
+        self._started = time.monotonic()
+        self._n_trained = 0
+
+    def planned(self, cell: PlannedCell, phase: str, n_trials: int, n_done: int) -> None:
+        """A cell's phase has so many trials, of which so many are in the store already."""
+        row = self._rows[cell.cell.key]
+        row.phase, row.skipped = phase, cell.skipped is not None
+        if not row.skipped:
+            row.n_trials += n_trials
+            row.n_done += n_done
+
+    def started(self, stack: Stack, progress: Path) -> None:
+        """A stack was handed to a worker."""
+        self._rows[stack.cell.key].active[stack.id] = progress
+
+    def ended(self, stack: Stack, statuses: Sequence[Status], reasons: Sequence[str]) -> None:
+        """A stack's result is in the store."""
+        row = self._rows[stack.cell.key]
+        row.active.pop(stack.id, None)
+        n_failed = sum(status not in (Status.FINISHED, Status.SKIPPED) for status in statuses)
+        if not row.skipped:
+            row.n_done += len(statuses) - n_failed
+            row.n_failed += n_failed
+            self._n_trained += len(statuses)
+
+    def tick(self) -> None:
+        """Called a few times a second."""
+
+    def totals(self) -> str:
+        """Trials done and failed, rate and time left, in one line."""
+        n_trials = sum(row.n_trials for row in self._rows.values())
+        n_done = sum(row.n_done for row in self._rows.values())
+        n_failed = sum(row.n_failed for row in self._rows.values())
+        seconds = time.monotonic() - self._started
+        text = f"{n_done} of {n_trials} trials done, {n_failed} failed, {seconds:.0f} s"
+        left = n_trials - n_done - n_failed
+        if self._n_trained and left > 0:
+            rate = self._n_trained / seconds
+            text += f", {rate:.2f} trials/s, about {left / rate:.0f} s left"
+        return text
+
+    def rows(self) -> list[tuple[str, int, int, int, str]]:
+        """Cell, trials done, failed, planned, and where it is."""
+        return [(row.label, row.n_done, row.n_failed, row.n_trials, row.note) for row in self._rows.values()]
+
+
+class PlainDisplay(RunDisplay):
+    """Prints a line when a stack has ended, but not more often than every ten seconds."""
+
+    _last = 0.0
+
+    def ended(self, stack: Stack, statuses: Sequence[Status], reasons: Sequence[str]) -> None:
+        """Counts, and prints a line now and then."""
+        super().ended(stack, statuses, reasons)
+        now = time.monotonic()
+        if now - self._last >= _LINE_EVERY:
+            self._last = now
+            click.echo(f"{stack.cell.label}: {self.totals()}")
+
+
+@contextmanager
+def display(cells: Sequence[PlannedCell]) -> Iterator[RunDisplay]:
+    """Shows a run for as long as it lasts: live in a terminal, in plain lines elsewhere."""
+    if not sys.stdout.isatty():
+        plain = PlainDisplay(cells)
+        yield plain
+        click.echo(plain.totals())
+        return
+    from rich.live import Live
+
+    shown = RunDisplay(cells)
+    with Live(get_renderable=lambda: _table(shown), refresh_per_second=4):
+        yield shown
+
+
+def _table(shown: RunDisplay) -> RenderableType:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, caption=shown.totals(), caption_justify="left")
+    table.add_column("cell", no_wrap=True)
+    for name in ("done", "failed", "of"):
+        table.add_column(name, justify="right")
+    table.add_column("now", no_wrap=True)
+    for label, n_done, n_failed, n_trials, note in shown.rows():
+        failed = f"[red]{n_failed}[/red]" if n_failed else "0"
+        table.add_row(label, str(n_done), failed, str(n_trials), note)
+    return table
+
+
+def _last_epoch(path: Path) -> int:
+    """The epoch in the last line of a progress file; 0 if there is none yet."""
+    try:
+        return int(path.read_text().rsplit("\n", 2)[-2].split()[0])
+    except (OSError, IndexError, ValueError):
+        return 0

@@ -1,0 +1,193 @@
+"""`mtbench run`: trains what a study asks for and the store does not have."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from mtbench.cli.completion import complete_datasets, complete_methods
+from mtbench.cli.options import data_option, plugin_option, plugins_with_warnings
+from mtbench.errors import StudyError
+
+if TYPE_CHECKING:
+    from mtbench.grid import PlannedCell
+    from mtbench.plugins import Plugins
+    from mtbench.runner import Summary
+    from mtbench.study import Study
+
+_INTERRUPTED = 130
+
+
+@click.command()
+@click.argument("study_file", required=False, metavar="[STUDY.TOML]", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--methods", metavar="A,B", shell_complete=complete_methods, help="Methods, joined by commas.")
+@click.option("--datasets", metavar="X,Y", shell_complete=complete_datasets, help="Data sets, joined by commas.")
+@click.option("--splits", type=int, help="Splits of each data set.  [default: the data set's own]")
+@click.option("--seeds", type=int, help="Seeds per split.  [default: 1]")
+@click.option(
+    "--search",
+    metavar="KIND",
+    help="default (one setting), grid, or random:N (N settings, the first being the defaults).  [default: default]",
+)
+@click.option("--set", "settings", multiple=True, metavar="METHOD.PARAM=V1,V2", help="Values of a hyperparameter.")
+@click.option("--recipe", multiple=True, metavar="DATASET.FIELD=V", help="Changes a data set's recipe.")
+@click.option("--option", "options", multiple=True, metavar="DATASET.NAME=V", help="Changes a data set's option.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="The store.  [default: results/default]")
+@data_option
+@click.option("--devices", metavar="LIST", help="auto, cpu, cpu:N or cuda:0,cuda:1.  [default: auto]")
+@click.option(
+    "--refit/--no-refit", default=None, help="Train the selected setting again on training + validation rows."
+)
+@click.option("--selection", metavar="RULE", help="per_split or across_splits.  [default: per_split]")
+@click.option("--stack-size", metavar="auto|R", help="Trials per stack.  [default: auto, measured]")
+@click.option("--dtype", metavar="TYPE", help="float32 or float64.  [default: the recipe's]")
+@click.option("--time-limit", type=float, metavar="SECONDS", help="Kill a stack that takes longer.")
+@plugin_option
+@click.option("--dry-run", is_flag=True, help="Show the grid and what is missing; train nothing.")
+def run(study_file: Path | None, root: Path, plugin_files: tuple[Path, ...], dry_run: bool, **given: Any) -> None:
+    """Trains methods on data sets, from options or from a study file; options win over the file.
+
+    Only what the store lacks is trained, so the same command goes on with an interrupted run.
+
+    \b
+    Examples:
+      mtbench run --methods stl,mt_nn,amtfl --datasets digits
+      mtbench run --methods stl,amtl --datasets school --search random:25 --refit --out results/school
+      mtbench run --methods amtfl --datasets digits --set amtfl.alpha=0.1,0.01 --recipe digits.max_epochs=20
+      mtbench run study.toml --dry-run
+    """
+    study = _study(study_file, plugin_files, given)
+    plugins = plugins_with_warnings(study.plugins)
+    # Imported late, so that mistakes above are answered without waiting for torch.
+    from mtbench.grid import plan_cells
+
+    cells = plan_cells(study, plugins, root)
+    if dry_run:
+        _show_plan(cells, study)
+        return
+    summary = _run(study, cells, plugins, root)
+    for warning in plugins.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    _conclude(summary, study)
+
+
+def _run(study: Study, cells: Sequence[PlannedCell], plugins: Plugins, root: Path) -> Summary:
+    from mtbench.cli.display import display
+    from mtbench.engines import LocalEngine
+    from mtbench.runner import Runner
+    from mtbench.store import Store
+
+    store = Store.create(study.out)
+    n_told = len(plugins.warnings)
+    # A stop asked for by the system should leave as cleanly as Ctrl-C.
+    signal.signal(signal.SIGTERM, _interrupt)
+    engine = LocalEngine(study.devices)
+    try:
+        with display(cells) as watcher:
+            runner = Runner(study, cells, store, engine, plugins, root, watcher)
+            summary = runner.run()
+    except KeyboardInterrupt:
+        click.echo(f"Interrupted. Finished stacks are in {study.out}; go on with:\n  {_command()}", err=True)
+        engine.close()
+        sys.exit(_INTERRUPTED)
+    finally:
+        engine.close()
+    del plugins.warnings[:n_told]
+    return summary
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _command() -> str:
+    return shlex.join(["mtbench", *sys.argv[1:]])
+
+
+def _conclude(summary: Summary, study: Study) -> None:
+    for (label, status, reason), count in _counted(summary).items():
+        click.echo(f"Warning: {label}: {count} trial(s) {status}: {reason}", err=True)
+    report = "mtbench report" if study.out == Path("results/default") else f"mtbench report {study.out}"
+    click.echo(f"{summary.n_finished} trials finished, {summary.n_failed} failed. See `{report}`.")
+    if summary.n_failed and not summary.n_finished:
+        raise click.ClickException(f"No trial finished. `mtbench store list {study.out}` shows why.")
+
+
+def _counted(summary: Summary) -> dict[tuple[str, str, str], int]:
+    found: dict[tuple[str, str, str], int] = {}
+    for trial, status, reason in summary.failures:
+        key = (trial.cell.label, str(status), reason)
+        found[key] = found.get(key, 0) + 1
+    return found
+
+
+def _show_plan(cells: Sequence[PlannedCell], study: Study) -> None:
+    from mtbench.cli.tables import print_table
+    from mtbench.store import Store
+
+    exists = (study.out / "store.json").exists()
+    finished = Store.open(study.out).finished_ids() if exists else set()
+    rows = []
+    for cell in cells:
+        trials = cell.trials()
+        missing = "skipped" if cell.skipped else str(sum(trial.id not in finished for trial in trials))
+        refits = str(len(cell.splits) * cell.seeds) if cell.refit and not cell.skipped else "none"
+        place = [str(len(cell.splits)), str(cell.seeds), str(len(cell.settings))]
+        rows.append(
+            [cell.cell.method, cell.cell.dataset, *place, str(len(trials)), missing, refits, cell.skipped or ""]
+        )
+    columns = ["method", "dataset", "splits", "seeds", "settings", "trials", "missing", "refits", "reason"]
+    print_table(columns, rows, f"Store {study.out}")
+
+
+def _study(path: Path | None, plugin_files: tuple[Path, ...], given: dict[str, Any]) -> Study:
+    """The study file, if any, with the options over it."""
+    from mtbench.study import read_study, study_from
+
+    base = read_study(path).model_dump(exclude_unset=True) if path is not None else {}
+    if path is None and not (given["methods"] and given["datasets"]):
+        raise click.UsageError("Give --methods and --datasets, or a study file.")
+    values: dict[str, Any] = dict(base)
+    for name in ("methods", "datasets"):
+        if given[name]:
+            values[name] = [word.strip() for word in given[name].split(",") if word.strip()]
+    for name in ("splits", "seeds", "search", "out", "devices", "refit", "selection", "dtype", "time_limit"):
+        if given[name] is not None:
+            values[name] = given[name]
+    if given["stack_size"] is not None:
+        values["stack_size"] = _stack_size(given["stack_size"])
+    if plugin_files:
+        values["plugins"] = [*base.get("plugins", []), *plugin_files]
+    values["set"] = base.get("set", {}) | {key: text.split(",") for key, text in _pairs(given["settings"], "--set")}
+    for option, name in (("--recipe", "recipe"), ("--option", "options")):
+        values[name] = _by_dataset(base.get(name, {}), _pairs(given[name], option))
+    return study_from(values, str(path) if path is not None else "Options")
+
+
+def _stack_size(text: str) -> int | str:
+    return int(text) if text.isdigit() else text
+
+
+def _pairs(texts: Sequence[str], option: str) -> list[tuple[str, str]]:
+    pairs = []
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or key.count(".") != 1 or not value:
+            raise StudyError(f"{option} must read NAME.FIELD=VALUE; found '{text}'.")
+        pairs.append((key, value))
+    return pairs
+
+
+def _by_dataset(base: dict[str, Any], pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    values = {name: dict(fields) for name, fields in base.items()}
+    for key, value in pairs:
+        dataset, _, field = key.partition(".")
+        values.setdefault(dataset, {})[field] = value
+    return values

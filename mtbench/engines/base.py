@@ -1,0 +1,75 @@
+"""The Engine contract: hand over a job, get its bytes or its failure."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mtbench.hyperparameters import Value
+from mtbench.trials import Status, Trial
+
+
+@dataclass(frozen=True)
+class Job:
+    """Work for a worker process; everything in it can be pickled.
+
+    Attributes:
+        kind: "train" gives the HDF5 image of the stack's result; "calibrate" gives JSON, see `training.calibrate`.
+        trials: The trials to train, or to calibrate with.
+        options: The data set's options.
+        root: Where the data are.
+        plugin_files: Plugin files the user named.
+        log: File that takes what the worker prints; progress goes beside it, with the ending ".progress".
+        time_limit: Seconds after which the worker is killed; None for no limit.
+        provenance: What the driver knows and the result should record.
+    """
+
+    kind: Literal["train", "calibrate"]
+    trials: tuple[Trial, ...]
+    options: Mapping[str, Value]
+    root: Path
+    plugin_files: tuple[Path, ...]
+    log: Path
+    time_limit: float | None
+    provenance: Mapping[str, Any]
+
+
+class JobFailed(Exception):
+    """A job that gave no bytes.
+
+    Attributes:
+        status: FAILED (an exception in the worker), TIMEOUT or KILLED.
+        reason: In one line.
+        log: The last lines its worker printed.
+    """
+
+    def __init__(self, status: Status, reason: str, log: str = "") -> None:
+        super().__init__(reason)
+        self.status, self.reason, self.log = status, reason, log
+
+
+class Engine(ABC):
+    """Runs jobs, each in a process of its own kind, none touching another.
+
+    Guarantees: every submitted future completes, with the job's bytes or with `JobFailed`, whatever happens to its
+    worker; at most `slots` jobs run at once; `close` leaves no process behind.
+
+    Attributes:
+        name: As in studies.
+        slots: Jobs that run at once.
+    """
+
+    name: str
+    slots: int
+
+    @abstractmethod
+    def submit(self, job: Job) -> Future[bytes]:
+        """Starts a job. Callers keep at most `slots` of them unfinished."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ends all workers, whatever they are doing."""

@@ -1,0 +1,88 @@
+"""How many trials to train at once: measured on this device, with this problem, never assumed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from mtbench.dataset import Dataset
+from mtbench.method import GradientMethod, Method
+from mtbench.tasks import Problem
+from mtbench.training.gradient import GradientStack
+from mtbench.training.memory import is_out_of_memory
+from mtbench.training.stack import train_stack
+from mtbench.trials import Trial
+
+_CANDIDATES = (1, 4, 16, 64, 256, 1024)
+_GRADIENT_SECONDS = 0.4  # measured time per candidate
+_SOLVER_SECONDS = 4.0  # a larger candidate is not tried when it would take longer than this
+_WORSE = 1.15  # seconds per trial, against the best so far, at which growing is given up
+_CLOSE = 0.95  # a larger stack must be at least this much cheaper per trial: small stacks lose less when killed
+
+
+def calibrate(
+    method: Method, problems: Mapping[int, Problem], trials: Sequence[Trial], dataset: Dataset, device: str
+) -> dict[str, object]:
+    """Measures stacks of growing size, R = 1 first.
+
+    Args:
+        method: The method.
+        problems: Problems by split.
+        trials: The trials that are to be divided; the first R of them are measured.
+        dataset: Gives the metric that is monitored.
+        device: As torch names it.
+
+    Returns:
+        "stack_size", the chosen R; "seconds_per_trial" by R: of a few steps and one look at the validation part for a
+        gradient method, of the whole solution for a solver.
+    """
+    sizes = [r for r in _CANDIDATES if r < len(trials)] + [len(trials)]
+    stackable = not isinstance(method, GradientMethod) or method.stackable
+    seconds: dict[int, float] = {}
+    for r in sizes if stackable else [1]:
+        try:
+            seconds[r] = _seconds(method, problems, trials[:r], dataset, device) / r
+        except Exception as error:
+            if not is_out_of_memory(error) or r == 1:
+                raise
+            break
+        best = min(seconds.values())
+        if seconds[r] > _WORSE * best:
+            break
+        if not isinstance(method, GradientMethod) and 4 * r * seconds[r] > _SOLVER_SECONDS:
+            break
+    return {"stack_size": _choose(seconds), "seconds_per_trial": {str(r): s for r, s in seconds.items()}}
+
+
+def _choose(seconds: Mapping[int, float]) -> int:
+    """The smallest size that no larger one beats by more than 5 %."""
+    chosen = min(seconds)
+    for r in sorted(seconds):
+        if seconds[r] < _CLOSE * seconds[chosen]:
+            chosen = r
+    return chosen
+
+
+def _seconds(
+    method: Method, problems: Mapping[int, Problem], trials: Sequence[Trial], dataset: Dataset, device: str
+) -> float:
+    if not isinstance(method, GradientMethod):
+        started = time.perf_counter()
+        train_stack(method, problems, trials, dataset, device)
+        return time.perf_counter() - started
+    if trials[0].epochs is not None:
+        problems = {split: problem.refit() for split, problem in problems.items()}
+    stack = GradientStack(method, problems, trials, dataset, torch.device(device))
+    steps = 8
+    stack.measure(2)
+    best, spent = float("inf"), 0.0
+    while spent < _GRADIENT_SECONDS:
+        started = time.perf_counter()
+        stack.measure(steps)
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
+        took = time.perf_counter() - started
+        best, spent = min(best, took), spent + took
+    return best
