@@ -7,7 +7,7 @@ import pytest
 from mtbench import Dataset
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def root_of() -> Callable[[type[Dataset]], Path]:
     """The data root for a data set; skips where it needs files that are not there."""
 
