@@ -1,0 +1,68 @@
+import gzip
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from mtbench_datasets.mnist import MNIST, TRAIN_IMAGES, principal_components
+
+from mtbench import DataError, NoOptions, Problem
+
+ROWS = np.random.default_rng(0).standard_normal((50, 12)) @ np.diag(np.arange(12, 0, -1.0))
+
+
+@pytest.fixture(scope="module")
+def problem(root_of: Callable) -> Problem:
+    return MNIST().load(root_of(MNIST), 0, NoOptions())
+
+
+def test_components_are_orthonormal_and_ordered_by_variance():
+    centre, components = principal_components(ROWS, 4)
+    assert np.allclose(components.T @ components, np.eye(4))
+    variances = ((ROWS - centre) @ components).var(0)
+    largest = np.linalg.eigvalsh(np.cov(ROWS.T, bias=True))[::-1][:4]
+    assert np.allclose(variances, largest)
+
+
+def test_signs_of_components_do_not_depend_on_the_signs_found():
+    _, components = principal_components(ROWS, 4)
+    _, mirrored = principal_components(2 * ROWS.mean(0) - ROWS[::-1], 4)
+    assert np.allclose(components, mirrored)
+    assert (components[np.abs(components).argmax(0), np.arange(4)] > 0).all()
+
+
+def test_a_file_of_another_format_is_named(tmp_path, monkeypatch):
+    path = tmp_path / "file.gz"
+    path.write_bytes(gzip.compress(b"no idx file"))
+    monkeypatch.setattr("mtbench_datasets.mnist.verified", lambda source, root, dataset: path)
+    with pytest.raises(DataError, match="must be an idx file of bytes"):
+        MNIST()._read(tmp_path, TRAIN_IMAGES)
+
+
+@pytest.mark.real_data
+def test_every_class_has_its_images_in_every_part(problem):
+    parts = problem.parts
+    counts = {name: part.labels.sum(0).tolist() for name, part in parts.items()}
+    assert counts["train"] == [100] * 10
+    assert counts["validation"] == counts["test"] == [50] * 10
+    assert counts["test_10000"] == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert all((part.labels.sum(1) == 1).all() for part in parts.values())
+
+
+@pytest.mark.real_data
+def test_components_were_fitted_on_the_training_images_alone(problem):
+    """Training rows are centred and uncorrelated, of falling variance; no other part's rows are."""
+    parts = problem.parts
+    train = parts["train"].inputs.astype(float)
+    assert np.abs(train.mean(0)).max() < 1e-5
+    covariance = np.cov(train.T)
+    assert np.abs(covariance - np.diag(np.diag(covariance))).max() < 1e-5
+    assert (np.diff(np.diag(covariance)) < 0).all()
+    for name in ("validation", "test", "test_10000"):
+        assert np.abs(parts[name].inputs.mean(0)).max() > 0.05
+
+
+@pytest.mark.real_data
+def test_parts_have_no_image_in_common(problem):
+    parts = problem.parts
+    rows = np.concatenate([parts[name].inputs for name in ("train", "validation", "test")])
+    assert len(np.unique(rows.round(5), axis=0)) == len(rows)
