@@ -1,0 +1,37 @@
+# Two commands do all the set-up on a fresh machine with Python 3.11 to 3.13: `make demo` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+JOBS ?= 2
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test check format clean
+
+.venv/demo: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	touch $@
+
+.venv/dev: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@ .venv/demo
+
+demo: .venv/demo  ## a real grid on the embedded data sets, and its leaderboard
+	$(BIN)/mtbench run examples/demo.toml
+	$(BIN)/mtbench report results/demo
+
+test: .venv/dev  ## all tests; those on real data run where MTBENCH_DATA holds it
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+check: .venv/dev  ## format, lint, types, and which floor imports which
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv build dist results/default results/demo
