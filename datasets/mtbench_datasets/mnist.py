@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import eigh
 
 from mtbench import (
     DataError,
@@ -107,8 +108,10 @@ def _rows(images: NDArray[np.uint8]) -> NDArray[np.float64]:
 def principal_components(rows: NDArray[np.float64], k: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The mean and the first k principal directions of rows [n, d]: [d] and [d, k], largest variance first."""
     centre = rows.mean(0)
-    _, _, directions = np.linalg.svd(rows - centre, full_matrices=False)
-    components = directions[:k].T
+    centred = rows - centre
+    d = centred.shape[1]
+    _, directions = eigh(centred.T @ centred, subset_by_index=(d - k, d - 1))
+    components = directions[:, ::-1]
     largest = np.abs(components).argmax(0)
     return centre, components * np.sign(components[largest, np.arange(k)])
 
