@@ -39,7 +39,7 @@ class Metric:
             return values
         counted = (~np.isnan(values)).sum(-1)
         total = np.nansum(values, -1)
-        return np.divide(total, counted, out=np.full(total.shape, np.nan), where=counted > 0)
+        return np.asarray(np.divide(total, counted, out=np.full(total.shape, np.nan), where=counted > 0))
 
 
 def _task_blocks(problem: Problem, part: Part, predictions: Array) -> list[tuple[Array, Array]]:
@@ -76,7 +76,8 @@ def _squared_error_sums(problem: Problem, part: Part, predictions: Array) -> tup
 
 def _rmse(problem: Problem, part: Part, predictions: Array) -> Array:
     sums, counts = _squared_error_sums(problem, part, predictions)
-    return np.sqrt(np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0))
+    mean = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+    return np.asarray(np.sqrt(mean))
 
 
 def _pooled_rmse(problem: Problem, part: Part, predictions: Array) -> Array:

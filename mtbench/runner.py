@@ -321,7 +321,7 @@ class Runner:
         phase = work.phase
         phase.open_groups -= 1
         # A cell that cannot even be measured is trained one by one, so that each failure is on record.
-        facts = {"stack_size": 1, "failed": str(error)} if error else json.loads(answer)
+        facts: dict[str, Any] = {"stack_size": 1, "failed": str(error)} if error else json.loads(answer)
         size = int(facts["stack_size"])
         self._sizes[phase.planned.cell.key] = max(size, self._sizes.get(phase.planned.cell.key, 1))
         self._divide(phase, work.group, size, facts)

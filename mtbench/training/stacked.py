@@ -98,7 +98,7 @@ class StackedModels:
         return {name: view.requires_grad_() for name, view in self._views(theta).items()}
 
     def _views(self, theta: Tensor) -> dict[str, Tensor]:
-        blocks = theta.detach().split(self._sizes, dim=1)
+        blocks = torch.split(theta.detach(), self._sizes, dim=1)
         named = zip(self._shapes.items(), blocks, strict=True)
         return {name: block.view(len(theta), *shape) for (name, shape), block in named}
 
