@@ -5,9 +5,8 @@ from __future__ import annotations
 from mtbench.store.claims import Claim
 from mtbench.store.divisions import Division
 from mtbench.store.image import decode, encode
-from mtbench.store.publish import publish
 from mtbench.store.scan import Scan, StackColumns, scan
 from mtbench.store.store import Store
 from mtbench.store.verify import Checked
 
-__all__ = ["Checked", "Claim", "Division", "Scan", "StackColumns", "Store", "decode", "encode", "publish", "scan"]
+__all__ = ["Checked", "Claim", "Division", "Scan", "StackColumns", "Store", "decode", "encode", "scan"]

@@ -41,7 +41,6 @@ def publish(
     directory: Path,
     final_path: Path,
     payload: bytes,
-    check: Callable[[Path], object] | None = None,
     step: Step = no_step,
 ) -> bool:
     """Publishes a file under a name that has none yet. When this returns, the file survives a crash of the machine.
@@ -49,8 +48,7 @@ def publish(
     Args:
         directory: The store.
         final_path: The name, inside the store.
-        payload: Its content.
-        check: Called with the written file, before it is published; raises StoreError if it cannot be read back.
+        payload: Its content, already checked: what is on the disk is compared with it byte by byte.
         step: Told the name of each step.
 
     Returns:
@@ -64,8 +62,6 @@ def publish(
             step("verify")
             if path.read_bytes() != payload:
                 raise StoreError(f"{path} must read back as it was written and does not: the disk is not reliable.")
-            if check is not None:
-                check(path)
             step("folder")
             make_folder(final_path.parent)
             step("link")

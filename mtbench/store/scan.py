@@ -132,7 +132,8 @@ def _parsed(cell_key: str) -> Mapping[str, Any]:
 def _settle(stacks: list[StackColumns]) -> None:
     """Lets one record of each trial count: a final one before others, a finished stack's before a failed try's.
 
-    Of failed tries the last counts. Ties between stacks are decided by name, so that a report does not depend on the order of directories.
+    Of failed tries the last counts. Ties between stacks are decided by name, so that a report does not depend on the
+    order of directories.
     """
     best: dict[str, tuple[tuple[bool, bool, int, int], StackColumns, int]] = {}
     for order, stack in enumerate(stacks):

@@ -122,7 +122,7 @@ class Store:
         if not all(status in FINAL for status in result.status):
             self._publish_next(f"{stack}.failed", image)
             return True
-        if self._publish_file(path, image):
+        if publish(self.path, path, image, self.step):
             won = True
         elif won := not self.has_stack(stack):
             # The name is taken by a file that cannot be read. It stays, as evidence, and so does this result.
@@ -134,12 +134,8 @@ class Store:
         """Publishes under the next free number."""
         for number in itertools.count(1):
             path = self._shard(stem) / f"{stem}-{number}.h5"
-            if not path.exists() and self._publish_file(path, image):
+            if not path.exists() and publish(self.path, path, image, self.step):
                 return
-
-    def _publish_file(self, path: Path, payload: bytes) -> bool:
-        check = decode if path.suffix == ".h5" else None
-        return publish(self.path, path, payload, check, self.step)
 
     def _shard(self, stack_id: str) -> Path:
         return self.path / "stacks" / stack_id[:2]
@@ -204,7 +200,7 @@ class Store:
         division = Division(cell_key, [list(stack) for stack in stacks], facts)
         path = self.path / "divisions" / division.file_name
         if not path.exists():
-            publish(self.path, path, division.to_bytes(), step=self.step)
+            publish(self.path, path, division.to_bytes(), self.step)
         return read_division(path).stacks
 
     def division_for(self, cell_key: str, trial_ids: Iterable[str]) -> list[list[str]] | None:
