@@ -73,7 +73,9 @@ class StoreWriter:
         return result
 
     def _column(self, outcomes: Sequence[Outcome], name: str) -> np.ndarray:
-        values = [np.broadcast_to(getattr(o, name), 2) if o.status is Status.FINISHED else [np.nan] * 2 for o in outcomes]
+        values = [
+            np.broadcast_to(getattr(o, name), 2) if o.status is Status.FINISHED else [np.nan] * 2 for o in outcomes
+        ]
         return np.array(values, float)
 
     def _facts(self) -> dict[str, Any]:

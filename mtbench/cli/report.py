@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import sys
 from pathlib import Path
@@ -65,6 +66,9 @@ def report(
         click.echo(
             f"Warning: {directory} holds no finished stack yet; `mtbench run --out {directory}` trains.", err=True
         )
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that has no sign for "±" still gets its table.
+        sys.stdout.reconfigure(errors="replace")
     click.echo(text, nl=False)
     for warning in board.warnings:
         click.echo(f"Warning: {warning}", err=True)

@@ -87,10 +87,10 @@ class CellResults:
                 found.setdefault((c.setting, c.split, c.seed), []).append(trial)
         return {at: tuple(rows) for at, rows in found.items()}
 
-    @property
-    def candidates(self) -> list[Candidate]:
+    @cached_property
+    def candidates(self) -> tuple[Candidate, ...]:
         """What selection may see of the search."""
-        return [trial.candidate for trial in self.search]
+        return tuple(trial.candidate for trial in self.search)
 
     @cached_property
     def draws(self) -> Mapping[int, int]:

@@ -13,7 +13,10 @@ from typing import Any
 from mtbench.report.leaderboard import Leaderboard, Row
 from mtbench.report.tables import Table, leaderboard_tables, per_task_tables
 
-_NOT_IN_RECORDS = ("by_split", "higher_is_better", "title")
+RECORD_FIELDS = tuple(
+    f.name for f in dataclasses.fields(Row) if f.name not in ("by_split", "higher_is_better", "title")
+)
+"""Fields of a row that machines are given, in order."""
 
 
 def as_text(board: Leaderboard, per_task: bool = False, colour: bool = False, width: int | None = None) -> str:
@@ -37,7 +40,7 @@ def as_text(board: Leaderboard, per_task: bool = False, colour: bool = False, wi
     )
     for table in _tables(board, per_task):
         console.print(Text(table.title, style="bold"), soft_wrap=True)
-        grid = RichTable(box=SIMPLE_HEAD, pad_edge=False)
+        grid = RichTable(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         for i, name in enumerate(table.header):
             grid.add_column(name, justify="right" if i else "left")
         for i, row in enumerate(_starred(table, " *", "  ")):
@@ -89,7 +92,7 @@ def as_csv(board: Leaderboard, per_task: bool = False) -> str:
         names = ["method", "dataset", "metric", "task", "mean", "n_splits"]
     else:
         records = [_flat(record(row)) for row in (*board.rows, *board.other_metrics)]
-        names = [name for f in dataclasses.fields(Row) if f.name not in _NOT_IN_RECORDS for name in _flat_names(f.name)]
+        names = [name for field in RECORD_FIELDS for name in _flat_names(field)]
     out = io.StringIO()
     writer = csv.DictWriter(out, names, lineterminator="\n")
     writer.writeheader()
@@ -106,7 +109,7 @@ def as_json(board: Leaderboard, per_task: bool = False) -> str:
     }
     if per_task:
         found["per_task"] = [dataclasses.asdict(row) for row in board.per_task]
-    return json.dumps(found, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    return json.dumps(found, indent=2, allow_nan=False) + "\n"
 
 
 FORMATS: Mapping[str, Callable[[Leaderboard, bool], str]] = {
@@ -120,12 +123,8 @@ FORMATS: Mapping[str, Callable[[Leaderboard, bool], str]] = {
 
 def record(row: Row) -> dict[str, Any]:
     """A row as plain data, as JSON shows it."""
-    return {
-        f.name: dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
-        for f in dataclasses.fields(row)
-        if f.name not in _NOT_IN_RECORDS
-        for value in [getattr(row, f.name)]
-    }
+    found = dataclasses.asdict(row)
+    return {name: found[name] for name in RECORD_FIELDS}
 
 
 def _flat(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,11 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtbench.report.entries import Entry
-from mtbench.report.formats import record
+from mtbench.report.formats import RECORD_FIELDS, record
 from mtbench.report.reading import read
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+_BEFORE_PARAMS = ("id", "method", "dataset", "split", "seed", "phase", "status", "reason")
+_AFTER_PARAMS = (
+    "best_epoch", "validation", "selected", "train_seconds", "n_parameters", "device", "torch", "file"
+)  # fmt: skip
+_PER_TASK = ("method", "dataset", "split", "task", "metric", "value")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,22 +58,18 @@ def load(directory: str | Path, select: str = "per_split") -> Results:
     import pandas as pd
 
     entries, board = read(Path(directory), select)
-    trials = pd.DataFrame([row for entry in entries for row in _trials(entry)])
-    per_task = pd.DataFrame([row for entry in entries for row in _per_task(entry)])
-    rows, others = (pd.DataFrame([record(r) for r in rows]) for rows in (board.rows, board.other_metrics))
-    return Results(trials, per_task, rows, others, board.warnings)
+    rows = [row for entry in entries for row in _trials(entry)]
+    params = dict.fromkeys(name for row in rows for name in row if name.startswith("param."))
+    trials = pd.DataFrame(rows, columns=[*_BEFORE_PARAMS, *params, *_AFTER_PARAMS])
+    per_task = pd.DataFrame([row for entry in entries for row in _per_task(entry)], columns=_PER_TASK)
+    boards = [[record(row) for row in part] for part in (board.rows, board.other_metrics)]
+    leaderboard, others = (pd.DataFrame(records, columns=RECORD_FIELDS) for records in boards)
+    return Results(trials, per_task, leaderboard, others, board.warnings)
 
 
-def _per_task(entry: Entry) -> list[dict[str, Any]]:
+def _per_task(entry: Entry) -> list[tuple[Any, ...]]:
     return [
-        {
-            "method": entry.method,
-            "dataset": entry.dataset,
-            "split": split,
-            "task": task,
-            "metric": metric,
-            "value": value,
-        }
+        (entry.method, entry.dataset, split, task, metric, value)
         for metric in entry.cell.test_metrics
         for (split, task), value in entry.selected.by_task(metric).items()
     ]

@@ -199,7 +199,9 @@ def _no_score(cell: CellResults, metric: str) -> str:
     if finished or not ends:
         return f"no finished trial has '{metric}' on the test part and a finite selection metric on the validation part"
     (status, reason), _ = min(ends.items(), key=lambda item: (-item[1], item[0]))
-    return f"{status}: {reason}" if reason else str(status)
+    # An exception's message may have line breaks, and a foreign store anything.
+    plain = " ".join("".join(c if c.isprintable() else " " for c in reason).split())
+    return f"{status}: {plain}" if plain else str(status)
 
 
 def _task_rows(entry: Entry, metric: str) -> list[TaskRow]:
@@ -207,6 +209,6 @@ def _task_rows(entry: Entry, metric: str) -> list[TaskRow]:
     for (_, task), value in entry.selected.by_task(metric).items():
         by_task.setdefault(task, []).append(value)
     return [
-        TaskRow(entry.method, entry.dataset, metric, task, mean_and_interval(values)[0], len(values))
+        TaskRow(entry.method, entry.dataset, metric, task, math.fsum(values) / len(values), len(values))
         for task, values in by_task.items()
     ]

@@ -11,6 +11,9 @@ from mtbench.report.leaderboard import BASELINE, Leaderboard, Row, TaskRow
 
 NOTHING = "-"
 
+Estimate = tuple[float, float | None]
+"""A mean and the half-width of its interval."""
+
 
 @dataclass(frozen=True)
 class Table:
@@ -80,18 +83,21 @@ def _by_dataset(rows: Iterable[Row]) -> list[tuple[str, list[Row]]]:
 def _leaderboard_table(rows: Sequence[Row], others: Sequence[Row]) -> Table:
     """Columns that would be empty for all rows are left out."""
     lead = rows[0]
-    columns = {"method": [row.method for row in rows], _header(lead): _scores(rows)}
+    scores = [_estimate(row.mean, row.ci95) for row in rows]
+    decimals = _decimals(scores)
+    columns = {"method": [row.method for row in rows], _header(lead): _scores(rows, _texts(scores, decimals))}
     if any(row.vs_stl for row in rows):
         gains = [(row.vs_stl.mean, row.vs_stl.ci95) if row.vs_stl else None for row in rows]
-        columns[f"vs {BASELINE}"] = _estimates(gains, signed=True)
+        columns[f"vs {BASELINE}"] = _texts(gains, decimals, "+")
     refit = any(row.refit for row in rows)
     if refit:
-        columns["without refit"] = _estimates([_pair(row.mean_without_refit, None) for row in rows])
+        columns["without refit"] = _texts([_estimate(row.mean_without_refit) for row in rows], decimals)
     for metric in dict.fromkeys(row.metric for row in others):
         by_method = {row.method: row for row in others if row.metric == metric}
         matching = [by_method.get(row.method) for row in rows]
         named = next(row for row in matching if row)
-        columns[_header(named)] = _estimates([_pair(row.mean, row.ci95) if row else None for row in matching])
+        values = [_estimate(row.mean, row.ci95) if row else None for row in matching]
+        columns[_header(named)] = _texts(values, _decimals(values))
     columns |= {
         "splits": [str(row.n_splits) for row in rows],
         "draws": [str(row.draws) for row in rows],
@@ -129,8 +135,9 @@ def _per_task_table(title: str, methods: Sequence[str], found: Sequence[TaskRow]
     value = {(row.task, row.method): row.mean for row in found}
     tasks = list(dict.fromkeys(row.task for row in found))
     present = [m for m in methods if any((task, m) in value for task in tasks)]
-    columns = [_estimates([_pair(value.get((task, m)), None) for task in tasks]) for m in present]
-    rows = tuple(zip(tasks, *columns, strict=True))
+    means = [[_estimate(value.get((task, m))) for task in tasks] for m in present]
+    decimals = _decimals(mean for column in means for mean in column)
+    rows = tuple(zip(tasks, *(_texts(column, decimals) for column in means), strict=True))
     return Table(
         title, ("task", *present), rows, frozenset(), ("Mean over splits of the selected trials' test results.",)
     )
@@ -140,23 +147,27 @@ def _header(row: Row) -> str:
     return f"{row.metric} [%]" if "%" in row.title else row.metric
 
 
-def _scores(rows: Sequence[Row]) -> list[str]:
-    """The headline column: "skipped" or "failed" where there is no number."""
-    texts = _estimates([_pair(row.mean, row.ci95) for row in rows])
+def _scores(rows: Sequence[Row], texts: Sequence[str]) -> list[str]:
+    """The headline column: words where there is no number."""
     nothing = ["skipped" if (row.reason or "").startswith("skipped") else "no score" for row in rows]
     return [word if row.mean is None else text for row, text, word in zip(rows, texts, nothing, strict=True)]
 
 
-def _pair(mean: float | None, ci95: float | None) -> tuple[float, float | None] | None:
+def _estimate(mean: float | None, ci95: float | None = None) -> Estimate | None:
     return None if mean is None else (mean, ci95)
 
 
-def _estimates(values: Sequence[tuple[float, float | None] | None], signed: bool = False) -> list[str]:
-    """Means with their half-widths, all with the same decimals: enough for the smallest half-width."""
+def _decimals(values: Iterable[Estimate | None]) -> int:
+    """Enough for the smallest half-width, and for three digits of the smallest mean."""
     known = [value for value in values if value is not None]
-    scale = [ci95 for _, ci95 in known if ci95] or [abs(mean) / 100 for mean, _ in known if mean]
-    decimals = min(6, max(2, *(math.ceil(-math.log10(s)) for s in scale))) if scale else 2
-    sign = "+" if signed else ""
+    # Half-widths that are nothing but rounding are left out.
+    scale = [ci95 for mean, ci95 in known if ci95 and ci95 > 1e-6 * abs(mean)]
+    scale = scale or [abs(mean) / 100 for mean, _ in known if mean]
+    return min(6, max(2, *(math.ceil(-math.log10(s)) for s in scale))) if scale else 2
+
+
+def _texts(values: Sequence[Estimate | None], decimals: int, sign: str = "") -> list[str]:
+    """Means with their half-widths."""
     return [
         NOTHING
         if value is None

@@ -1,0 +1,231 @@
+import math
+
+import pytest
+
+from mtbench.errors import UnknownName
+from mtbench.report.intervals import mean_and_interval, paired
+from mtbench.report.leaderboard import Gain
+from mtbench.report.reading import read
+from mtbench.store import Store
+from mtbench.trials import Status
+
+
+def board_of(writer, rule="per_split", **only):
+    return read(writer.path, rule, **only)[1]
+
+
+def row_of(writer, method="amtl", **kwargs):
+    return next(row for row in board_of(writer, **kwargs).rows if row.method == method)
+
+
+def test_intervals_are_those_of_student():
+    # Standard deviation 1, n = 3, t(0.975, 2) = 4.302653: 4.302653 / sqrt(3).
+    mean, half = mean_and_interval([1.0, 2.0, 3.0])
+    assert mean == 2.0
+    assert half == pytest.approx(2.484138, abs=1e-6)
+    # t(0.975, 4) = 2.776445, standard deviation sqrt(2.5).
+    assert mean_and_interval([1.0, 2, 3, 4, 5])[1] == pytest.approx(2.776445 * math.sqrt(2.5 / 5), abs=1e-6)
+    assert mean_and_interval([7.0]) == (7.0, None)
+
+
+def test_paired_differences_use_the_splits_both_have():
+    assert paired({0: 3.0, 1: 5.0, 2: 9.0}, {0: 1.0, 1: 3.0, 7: 0.0}) == (2.0, 0.0)
+    assert paired({0: 3.0}, {0: 1.0}) == (2.0, None)
+    assert paired({0: 3.0}, {1: 1.0}) is None
+
+
+def test_a_row_is_the_mean_over_splits_of_the_selected_trials(results_store, outcome):
+    results_store.write(
+        results_store.cell(),
+        outcome(split=0, alpha=0.1, validation=1, test=(9, 11), seconds=1.0, n_parameters=10),
+        outcome(split=0, alpha=0.2, validation=2, test=0, seconds=3.0),
+        outcome(split=1, alpha=0.1, validation=2, test=0, seconds=1.0),
+        outcome(split=1, alpha=0.2, validation=1, test=(12, 14), seconds=3.0, n_parameters=21),
+    )
+    row = row_of(results_store)
+    assert row.mean == pytest.approx((10 + 13) / 2)
+    assert row.ci95 == pytest.approx(12.706205 * 1.5, rel=1e-6)
+    assert (row.n_splits, row.n_trials, row.n_failed, row.draws) == (2, 4, 0, 2)
+    assert (row.train_seconds, row.n_parameters) == (2.0, 16)
+    assert (row.selection, row.refit, row.mean_without_refit) == ("per_split", False, row.mean)
+
+
+def test_seeds_are_averaged_within_a_split_before_splits_are(results_store, outcome):
+    results_store.write(
+        results_store.cell(),
+        outcome(split=0, seed=0, test=1),
+        outcome(split=0, seed=1, test=3),
+        outcome(split=1, seed=0, test=4),
+        outcome(split=1, seed=1, test=4),
+    )
+    row = row_of(results_store)
+    assert row.mean == 3.0
+    assert row.ci95 == pytest.approx(12.706205, rel=1e-6)
+
+
+def test_a_task_without_value_is_left_out_of_the_headline(results_store, outcome):
+    results_store.write(results_store.cell(), outcome(test=(4, math.nan), validation=(1, math.nan)))
+    assert row_of(results_store).mean == 4.0
+
+
+def test_the_refit_of_the_selected_setting_is_the_score_and_the_other_is_kept(results_store, outcome):
+    cell = results_store.cell()
+    results_store.write(
+        cell,
+        outcome(split=0, alpha=0.1, validation=1, test=10, best_epoch=4),
+        outcome(split=0, alpha=0.2, validation=2, test=20),
+        outcome(split=1, alpha=0.1, validation=1, test=12, best_epoch=5),
+    )
+    results_store.write(
+        cell,
+        outcome(split=0, alpha=0.1, test=8, epochs=4),
+        outcome(split=0, alpha=0.2, test=1, epochs=4),
+        outcome(split=1, alpha=0.1, test=9, epochs=5),
+    )
+    row = row_of(results_store)
+    assert (row.mean, row.mean_without_refit, row.refit) == (8.5, 11.0, True)
+    assert (row.n_trials, row.train_seconds) == (6, 2.0)
+
+
+def test_of_several_refits_the_one_for_the_chosen_epoch_counts(results_store, outcome):
+    cell = results_store.cell()
+    results_store.write(cell, outcome(best_epoch=4, test=10))
+    results_store.write(cell, *[outcome(epochs=epochs, test=epochs) for epochs in (1, 2, 3, 4, 5, 6)])
+    assert row_of(results_store).mean == 4.0
+
+
+def test_a_mean_never_mixes_refits_with_others(results_store, outcome):
+    cell = results_store.cell()
+    results_store.write(cell, outcome(split=0, test=10), outcome(split=1, test=12))
+    results_store.write(cell, outcome(split=0, test=1, epochs=7), outcome(1, epochs=7, status=Status.DIVERGED))
+    row = row_of(results_store)
+    assert (row.mean, row.refit, row.n_failed) == (11.0, False, 1)
+    assert any("1 of 2 selected trials have no finished refit" in w for w in board_of(results_store).warnings)
+
+
+def test_gains_are_paired_with_single_task_learning(results_store, outcome):
+    results_store.write(results_store.cell("stl"), *[outcome(split=s, test=10 + 5 * s) for s in range(3)])
+    results_store.write(results_store.cell("amtl"), *[outcome(split=s, test=9 + 5 * s + s) for s in range(3)])
+    row = row_of(results_store)
+    # Differences -1, 0, 1, whatever the splits' own levels.
+    assert row.vs_stl.mean == pytest.approx(0.0)
+    assert row.vs_stl.ci95 == pytest.approx(2.484138, abs=1e-6)
+    assert row_of(results_store, "stl").vs_stl is None
+
+
+def test_the_baseline_serves_even_where_it_is_not_shown(results_store, outcome):
+    results_store.write(results_store.cell("stl"), outcome(test=10))
+    results_store.write(results_store.cell("amtl"), outcome(test=8))
+    (row,) = board_of(results_store, methods=["amtl"]).rows
+    assert row.vs_stl == Gain(-2.0, None)
+
+
+def test_a_name_the_store_does_not_hold_is_refused(results_store, outcome):
+    results_store.write(results_store.cell("amtl"), outcome())
+    with pytest.raises(UnknownName, match="Did you mean 'amtl'"):
+        board_of(results_store, methods=["amtk"])
+    with pytest.raises(UnknownName, match="data set in this store 'mnist'"):
+        board_of(results_store, datasets=["mnist"])
+
+
+def test_the_best_method_comes_first_and_those_without_score_last(results_store, outcome):
+    for method, test in (("a", 3), ("b", 1), ("c", 2)):
+        results_store.write(results_store.cell(method), outcome(test=test))
+    results_store.write(results_store.cell("aa"), outcome(status=Status.SKIPPED, reason="no"))
+    assert [row.method for row in board_of(results_store).rows] == ["b", "c", "a", "aa"]
+
+
+def test_where_higher_is_better_selection_and_order_follow(results_store, outcome):
+    results_store.provenance = {"metrics": {"rmse": {"higher_is_better": True, "per_task": True, "title": "score"}}}
+    results_store.write(results_store.cell("a"), outcome(alpha=1, validation=1, test=5), outcome(alpha=2, validation=2))
+    results_store.write(results_store.cell("b"), outcome(test=3))
+    assert [(row.method, row.mean) for row in board_of(results_store).rows] == [("b", 3.0), ("a", 1.0)]
+
+
+def test_further_metrics_are_rows_of_the_same_form(results_store, outcome):
+    results_store.provenance = {"also_report": ["pooled_rmse"]}
+    results_store.write(results_store.cell("a"), outcome(test=1, pooled=9), outcome(split=1, test=2, pooled=8))
+    board = board_of(results_store)
+    (row,) = board.other_metrics
+    assert (row.metric, row.mean, row.n_splits) == ("pooled_rmse", 8.5, 2)
+    assert [(t.metric, t.task, t.mean) for t in board.per_task] == [("rmse", "a", 1.5), ("rmse", "b", 1.5)]
+
+
+def test_a_cell_without_any_score_says_why(results_store, outcome):
+    results_store.write(results_store.cell("skips"), outcome(status=Status.SKIPPED, reason="needs binary tasks"))
+    results_store.write(
+        results_store.cell("fails"),
+        *[outcome(split=s, status=Status.FAILED, reason="ValueError:\nno good\x1b[2J") for s in range(3)],
+        outcome(split=3, status=Status.TIMEOUT, reason="2 h"),
+    )
+    skips, fails = row_of(results_store, "skips"), row_of(results_store, "fails")
+    assert (skips.mean, skips.ci95, skips.n_trials, skips.reason) == (None, None, 0, "skipped: needs binary tasks")
+    assert (fails.mean, fails.n_trials, fails.n_failed) == (None, 4, 4)
+    assert fails.reason == "failed: ValueError: no good [2J"
+
+
+def test_failed_cells_without_provenance_take_the_metric_of_their_data_set(results_store, outcome):
+    results_store.write(results_store.cell("ok"), outcome())
+    cell = results_store.cell("killed")
+    store_result = results_store.result(cell, [outcome(status=Status.KILLED, reason="signal 9")], {})
+    store_result.provenance = {}
+    Store.open(results_store.path).publish_stack(store_result)
+    assert row_of(results_store, "killed").metric == "rmse"
+
+
+def test_a_trial_that_failed_and_then_finished_counts_once(results_store, outcome):
+    cell = results_store.cell()
+    results_store.write(cell, outcome(status=Status.KILLED, reason="signal 9"))
+    results_store.write(cell, outcome(test=4))
+    row = row_of(results_store)
+    assert (row.mean, row.n_trials, row.n_failed) == (4.0, 1, 0)
+
+
+def test_variants_of_a_cell_are_rows_of_their_own(results_store, outcome):
+    results_store.write(results_store.cell(), outcome(test=1))
+    long = results_store.cell(recipe={"max_epochs": 80})
+    results_store.write(long, outcome(test=2), recipe_overrides={"max_epochs": 80})
+    quiet = results_store.cell(options={"noise": 0.1})
+    results_store.write(quiet, outcome(test=3))
+    found = {row.dataset: row.mean for row in board_of(results_store).rows}
+    assert found == {"school": 1.0, "school[max_epochs=80]": 2.0, "school[noise=0.1]": 3.0}
+
+
+def test_variants_the_store_can_not_judge_all_show_what_differs(results_store, outcome):
+    for noise in (0.5, 0.1):
+        result = results_store.result(results_store.cell(options={"noise": noise}), [outcome()], {})
+        del result.provenance["options_default"]
+        Store.create(results_store.path).publish_stack(result)
+    assert [row.dataset for row in board_of(results_store).rows] == ["school[noise=0.1]", "school[noise=0.5]"]
+
+
+def test_defaults_that_changed_between_versions_do_not_hide_a_variant(results_store, outcome):
+    for hidden in (10, 20):
+        results_store.write(results_store.cell(recipe={"hidden": hidden}), outcome())
+    assert [row.dataset for row in board_of(results_store).rows] == ["school[hidden=10]", "school[hidden=20]"]
+
+
+def test_versions_of_a_method_are_told_apart(results_store, outcome):
+    results_store.write(results_store.cell(), outcome())
+    results_store.write(results_store.cell(method_version="2"), outcome())
+    assert sorted(row.method for row in board_of(results_store).rows) == ["amtl[version=1]", "amtl[version=2]"]
+
+
+def test_what_is_stored_besides_results_makes_no_variant(results_store, outcome):
+    results_store.write(results_store.cell(recipe={"keep": "all"}), outcome(split=0, test=1))
+    results_store.write(results_store.cell(recipe={"keep": "none", "refit": True}), outcome(split=1, test=3))
+    (row,) = board_of(results_store).rows
+    assert (row.mean, row.n_splits) == (2.0, 2)
+
+
+def test_across_splits_can_be_asked_for(results_store, outcome):
+    results_store.write(
+        results_store.cell(),
+        outcome(split=0, alpha=0.1, validation=1, test=1),
+        outcome(split=0, alpha=0.2, validation=2, test=2),
+        outcome(split=1, alpha=0.1, validation=9, test=3),
+        outcome(split=1, alpha=0.2, validation=2, test=4),
+    )
+    assert row_of(results_store).mean == 2.5
+    row = row_of(results_store, rule="across_splits")
+    assert (row.mean, row.selection) == (3.0, "across_splits")
