@@ -109,7 +109,8 @@ def _verify(dataset: type[Dataset], root: Path) -> bool:
             well = not _report(error)
     if well:
         n = len(dataset.sources)
-        click.echo(f"{dataset.name}: {f'{n} files verified' if n else 'needs no data'}")
+        files = "1 file" if n == 1 else f"{n} files"
+        click.echo(f"{dataset.name}: {files} verified" if n else f"{dataset.name}: needs no data")
     return well
 
 

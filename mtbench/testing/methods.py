@@ -1,0 +1,217 @@
+"""What every method plugin must keep, as tests. The built-in methods are held to the same suite.
+
+class TestMine(MethodContract):
+    method = Mine
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mtbench.batch import Batch, TaskLayout
+from mtbench.grid import hyperparameters
+from mtbench.hyperparameters import Value, describe, settings
+from mtbench.method import GradientMethod, Method
+from mtbench.metrics import metric
+from mtbench.plugin_contracts import check_method
+from mtbench.tasks import Array, Problem
+from mtbench.testing.problems import MINIATURES, Miniature, miniature_trials
+from mtbench.training import train_stack
+from mtbench.training.data import PartData, batch_of
+from mtbench.trials import LEARNING_RATE, StackResult, Status, Trial
+
+CPU = torch.device("cpu")
+_NOWHERE = Path()  # generated data need no data root
+
+
+class MethodContract:
+    """Base class of a method's tests, run on miniature data sets of every layout and kind of task.
+
+    Problems that `supports` refuses are skipped, but one at least must be supported.
+
+    Attributes:
+        method: The method class.
+    """
+
+    method: type[Method]
+
+    @pytest.fixture(params=MINIATURES, ids=lambda miniature: miniature.name)
+    def dataset(self, request: pytest.FixtureRequest) -> Miniature:
+        """Each miniature data set that the method supports."""
+        dataset: Miniature = request.param()
+        reason = self.method().supports(_problems(dataset)[0])
+        if reason is not None:
+            pytest.skip(reason)
+        return dataset
+
+    def test_it_can_be_registered(self) -> None:
+        check_method(self.method)
+
+    def test_defaults_and_grids_are_values_it_accepts(self) -> None:
+        for name, known in describe(self.method.Params).items():
+            values = [known.default, *(known.range.grid if known.range else ())]
+            assert [known.parse(value, self.method.name) for value in values] == values, name
+
+    def test_it_supports_at_least_one_problem(self) -> None:
+        refusals = {m.name: self.method().supports(_problems(m())[0]) for m in MINIATURES}
+        assert None in refusals.values(), f"every problem is refused: {refusals}"
+
+    def test_objective_is_a_finite_scalar_with_finite_gradients(self, dataset: Miniature) -> None:
+        model, batch, params = self._prepared(dataset)
+        objective = self._gradient_method().objective(model, batch, params)
+        assert objective.shape == (), f"the objective must be a scalar; found shape {tuple(objective.shape)}"
+        assert torch.isfinite(objective)
+        gradients = torch.autograd.grad(objective, list(model.parameters()), allow_unused=True)
+        used = [gradient for gradient in gradients if gradient is not None]
+        assert used, "the objective depends on no parameter"
+        assert all(torch.isfinite(gradient).all() for gradient in used)
+
+    def test_model_gives_the_outputs_of_all_tasks(self, dataset: Miniature) -> None:
+        model, batch, _ = self._prepared(dataset)
+        n_outputs = batch.layout.problem.n_outputs
+        assert model(batch).shape == (len(batch.inputs), n_outputs)
+
+    def test_building_depends_on_the_generator_only(self, dataset: Miniature) -> None:
+        first, second = (self._prepared(dataset)[0].state_dict() for _ in range(2))
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
+    def test_training_reduces_the_loss(self, dataset: Miniature) -> None:
+        self._gradient_method()
+        loss = _trained(self.method, type(dataset)).history["loss"][0]
+        assert loss[-3:].mean() < loss[0], f"the objective went from {loss[0]:g} to {loss[-1]:g}"
+
+    def test_training_beats_predicting_nothing(self, dataset: Miniature) -> None:
+        result = _trained(self.method, type(dataset))
+        assert result.status == [Status.FINISHED], result.reason
+        measure = metric(dataset.selection_metric)
+        found = measure.headline(result.metrics["validation"][measure.name])[0]
+        nothing = _error_of_zeros(_problems(dataset)[0], measure.name)
+        assert found > nothing if measure.higher_is_better else found < nothing
+
+    def test_training_again_gives_the_same(self, dataset: Miniature) -> None:
+        first = _trained(self.method, type(dataset))
+        again = _train(self.method(), dataset, miniature_trials(self.method(), dataset))
+        assert_same(first, again, tolerance=0.0)
+
+    def test_a_trial_does_not_depend_on_its_stack(self, dataset: Miniature) -> None:
+        method = self.method()
+        if isinstance(method, GradientMethod) and not method.stackable:
+            pytest.skip("not stackable: trials always train alone")
+        trials = miniature_trials(method, dataset, _drawn(type(method), dataset), splits=(0, 1))
+        stacked = _train(method, dataset, trials)
+        for r, trial in enumerate(trials):
+            assert_same(_row(stacked, r), _train(method, dataset, [trial]), tolerance=1e-8)
+
+    def test_it_can_be_refitted(self, dataset: Miniature) -> None:
+        method = self.method()
+        result = _train(method, dataset, miniature_trials(method, dataset, epochs=3))
+        assert result.status == [Status.FINISHED], result.reason
+
+    def test_every_choice_of_a_hyperparameter_trains(self, dataset: Miniature) -> None:
+        method = self.method()
+        for name, known in describe(method.Params).items():
+            for choice in known.choices:
+                result = _train(method, dataset, miniature_trials(method, dataset, [{name: choice}]))
+                assert result.status == [Status.FINISHED], f"{name}={choice}: {result.reason}"
+
+    def test_learned_matrices_are_finite(self, dataset: Miniature) -> None:
+        n_tasks = _problems(dataset)[0].n_tasks
+        for name, matrix in _trained(self.method, type(dataset)).learned.items():
+            assert np.isfinite(matrix).all(), name
+            if name == "transfer":
+                assert matrix.shape == (1, n_tasks, n_tasks), "transfer is [T, T]: row gives to column"
+
+    def _gradient_method(self) -> GradientMethod:
+        method = self.method()
+        if not isinstance(method, GradientMethod):
+            pytest.skip("a solver has no objective")
+        return method
+
+    def _prepared(self, dataset: Miniature) -> tuple[torch.nn.Module, Batch, Any]:
+        """A fresh model in float64, all training rows as one batch, and the default hyperparameters as tensors."""
+        method, problem = self._gradient_method(), _problems(dataset)[0]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = method.build(problem, method.Params(), dataset.recipe).to(torch.float64)
+        rows = PartData([problem], "train", CPU, torch.float64).rows(0, slice(None))
+        known = describe(method.Params)
+        floats = {n: torch.tensor(h.default, dtype=torch.float64) for n, h in known.items() if h.stackable}
+        return model, batch_of(rows, TaskLayout.of(problem, CPU)), method.Params(**floats)
+
+
+def assert_same(one: StackResult, other: StackResult, tolerance: float) -> None:
+    """Asserts that two results agree in every trial's ending, metrics and losses.
+
+    Args:
+        one: A result.
+        other: A result of the same trials.
+        tolerance: Largest difference, absolute or relative.
+    """
+    assert one.status == other.status
+    assert one.metrics.keys() == other.metrics.keys()
+    for part, metrics in one.metrics.items():
+        for name, values in metrics.items():
+            np.testing.assert_allclose(
+                values, other.metrics[part][name], tolerance, tolerance, err_msg=f"{part} {name}"
+            )
+    for name, values in one.history.items():
+        np.testing.assert_allclose(values, other.history[name], tolerance, tolerance, err_msg=name)
+
+
+def _train(method: Method, dataset: Miniature, trials: list[Trial]) -> StackResult:
+    return train_stack(method, _problems(dataset), trials, dataset)
+
+
+@cache
+def _trained(method: type[Method], dataset: type[Miniature]) -> StackResult:
+    """One trial with defaults on the first split."""
+    return _train(method(), dataset(), miniature_trials(method(), dataset()))
+
+
+def _problems(dataset: Miniature) -> dict[int, Problem]:
+    return _generated(type(dataset))
+
+
+@cache
+def _generated(dataset: type[Miniature]) -> dict[int, Problem]:
+    return {split: dataset().load(_NOWHERE, split, dataset.Options()) for split in range(2)}
+
+
+def _drawn(method: type[Method], dataset: Miniature) -> list[dict[str, Value]]:
+    """Three settings that may share a stack: draws that differ in real hyperparameters only."""
+    known = hyperparameters(method, dataset.recipe)
+    fixed = {name: [h.default] for name, h in known.items() if not h.stackable or name == LEARNING_RATE}
+    drawn = settings(known, "random", 3, np.random.default_rng(0), fixed)
+    if LEARNING_RATE in known:
+        # Learning rates differ a little only: what is tested is not whether large steps diverge.
+        drawn = [{**row, LEARNING_RATE: dataset.recipe.learning_rate * (1 + 0.1 * i)} for i, row in enumerate(drawn)]
+    return drawn
+
+
+def _row(result: StackResult, r: int) -> StackResult:
+    """The result of one trial of a stack, cut to the looks that trial took part in."""
+    history = {name: rows[r : r + 1] for name, rows in result.history.items()}
+    n_looks = int((~np.isnan(history["loss"][0])).sum()) if "loss" in history else 0
+    return StackResult(
+        result.trials[r : r + 1],
+        result.status[r : r + 1],
+        result.reason[r : r + 1],
+        {part: {name: v[r : r + 1] for name, v in found.items()} for part, found in result.metrics.items()},
+        {name: rows[:, :n_looks] for name, rows in history.items()},
+    )
+
+
+def _error_of_zeros(problem: Problem, name: str) -> float:
+    """The metric of predicting 0 everywhere on the validation part."""
+    part = problem.parts["validation"]
+    width = problem.n_outputs if part.task is None else max(task.n_outputs for task in problem.tasks)
+    zeros: Array = np.zeros((1, part.n_rows, width))
+    measure = metric(name)
+    return float(measure.headline(measure.compute(problem, part, zeros))[0])

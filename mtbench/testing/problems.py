@@ -1,0 +1,169 @@
+"""Miniature data sets: every layout and kind of task, small enough to train on in a blink, easy enough to learn.
+
+They are data sets like any other, so tests can hand them to whatever takes one. Their recipe computes in float64 and
+keeps everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from mtbench.dataset import Dataset
+from mtbench.grid import hyperparameters
+from mtbench.hyperparameters import Value
+from mtbench.method import GradientMethod, Method
+from mtbench.recipe import Recipe
+from mtbench.reference import Reference
+from mtbench.seeds import seed_from
+from mtbench.tasks import Array, Part, Problem, Task, TaskKind
+from mtbench.trials import Cell, Trial
+
+N_FEATURES = 5
+RECIPE = Recipe(hidden=8, learning_rate=0.02, batch_size=16, max_epochs=15, keep="all", dtype="float64")
+
+_PART_ROWS = {"train": 40, "validation": 20, "test": 20}
+
+
+class Miniature(Dataset):
+    """A generated data set of few rows; subclasses say what they generate."""
+
+    licence = "generated"
+    citation = Reference("Miniature data sets for contract tests", "mtbench")
+    recipe = RECIPE
+    n_splits = 3
+    default_splits = 2
+    tasks: ClassVar[tuple[Task, ...]]
+
+    def load(self, root: Path, split: int, options: Any) -> Problem:
+        """One split; `root` is not looked at."""
+        self.check_split(split)
+        rng = np.random.default_rng(seed_from(self.name, split))
+        return Problem(self.name, split, self.tasks, self.generate(rng))
+
+    def generate(self, rng: np.random.Generator) -> Mapping[str, Part]:
+        """The parts of one split."""
+        raise NotImplementedError
+
+
+class SharedOneVsAll(Miniature):
+    """Shared inputs, three binary tasks: which of three clusters a row belongs to."""
+
+    name = "miniature_one_vs_all"
+    title = "Three clusters, one-vs-all"
+    selection_metric = report_metric = "one_vs_all_error"
+    tasks = tuple(Task(f"is_{c}", TaskKind.BINARY) for c in "abc")
+
+    def generate(self, rng: np.random.Generator) -> Mapping[str, Part]:
+        """Rows around three centres."""
+        centres = 2.0 * np.eye(3, N_FEATURES)
+
+        def part(n: int) -> Part:
+            classes = np.arange(n) % 3
+            inputs = centres[classes] + 0.5 * rng.normal(size=(n, N_FEATURES))
+            return Part(inputs.astype(np.float32), np.eye(3, dtype=np.float32)[classes])
+
+        return {name: part(n) for name, n in _PART_ROWS.items()}
+
+
+class SharedRegression(Miniature):
+    """Shared inputs, four related regression tasks, a fifth of the labels missing."""
+
+    name = "miniature_missing_labels"
+    title = "Related regression tasks with missing labels"
+    selection_metric = report_metric = "rmse"
+    tasks = tuple(Task(f"target_{t}", TaskKind.REGRESSION) for t in range(4))
+
+    def generate(self, rng: np.random.Generator) -> Mapping[str, Part]:
+        """Rows, labels of all tasks, and gaps in them."""
+        W = _related_weights(rng, len(self.tasks))
+
+        def part(n: int) -> Part:
+            inputs = rng.normal(size=(n, N_FEATURES)).astype(np.float32)
+            labels = (inputs @ W + 0.1 * rng.normal(size=(n, len(self.tasks)))).astype(np.float32)
+            labels[rng.uniform(size=labels.shape) < 0.2] = np.nan
+            return Part(inputs, labels)
+
+        return {name: part(n) for name, n in _PART_ROWS.items()}
+
+
+class OwnRegression(Miniature):
+    """Own inputs, four related regression tasks of very unequal size."""
+
+    name = "miniature_ragged"
+    title = "Related regression tasks of unequal size"
+    selection_metric = report_metric = "rmse"
+    tasks = tuple(Task(f"group_{t}", TaskKind.REGRESSION) for t in range(4))
+
+    def generate(self, rng: np.random.Generator) -> Mapping[str, Part]:
+        """Rows of each task, one task after the other."""
+        W = _related_weights(rng, len(self.tasks))
+
+        def labels(inputs: Array, task: Array) -> Array:
+            return np.asarray(np.einsum("nd,dn->n", inputs, W[:, task]) + 0.1 * rng.normal(size=len(task)))
+
+        return {name: _own_part(rng, n, (0.5, 0.25, 0.15, 0.1), labels) for name, n in _PART_ROWS.items()}
+
+
+class OwnMulticlass(Miniature):
+    """Own inputs, three multiclass tasks of two, three and four classes."""
+
+    name = "miniature_multiclass"
+    title = "Multiclass tasks of unequal width"
+    selection_metric = report_metric = "error"
+    tasks = tuple(Task(f"alphabet_{c}", TaskKind.MULTICLASS, c) for c in (2, 3, 4))
+
+    def generate(self, rng: np.random.Generator) -> Mapping[str, Part]:
+        """Rows of each task, their class the largest of the first C_t features."""
+        widths = np.array([task.n_outputs for task in self.tasks])
+
+        def labels(inputs: Array, task: Array) -> Array:
+            real = np.arange(N_FEATURES) < widths[task][:, None]
+            return np.asarray(np.where(real, inputs, -np.inf).argmax(1))
+
+        return {name: _own_part(rng, n, (0.4, 0.35, 0.25), labels) for name, n in _PART_ROWS.items()}
+
+
+MINIATURES: tuple[type[Miniature], ...] = (SharedOneVsAll, SharedRegression, OwnRegression, OwnMulticlass)
+
+
+def miniature_trials(
+    method: Method,
+    dataset: Dataset,
+    settings: Sequence[Mapping[str, Value]] = ({},),
+    splits: Sequence[int] = (0,),
+    epochs: int | None = None,
+) -> list[Trial]:
+    """Trials of a method on a data set, split by split.
+
+    Args:
+        method: The method.
+        dataset: The data set, with its default options.
+        settings: Hyperparameters that differ from their defaults, one mapping per setting.
+        splits: Splits to train on.
+        epochs: As in `Trial`; a number makes them refits.
+    """
+    defaults = {name: h.default for name, h in hyperparameters(type(method), dataset.recipe).items()}
+    content = dataset.content_hash()
+    cell = Cell(method.name, method.version, "test", dataset.name, dataset.version, {}, content, dataset.recipe)
+    if epochs is not None and not isinstance(method, GradientMethod):
+        epochs = 0  # a solver's refit has no epochs to repeat
+    return [Trial(cell, {**defaults, **changed}, split, 0, epochs) for split in splits for changed in settings]
+
+
+def _related_weights(rng: np.random.Generator, n_tasks: int) -> Array:
+    """Weights [d, T] around one that all tasks share."""
+    return np.asarray(rng.normal(size=(N_FEATURES, 1)) + 0.3 * rng.normal(size=(N_FEATURES, n_tasks)))
+
+
+def _own_part(
+    rng: np.random.Generator, n_rows: int, shares: Sequence[float], labels: Callable[[Array, Array], Array]
+) -> Part:
+    """Rows of tasks that hold these shares of them: inputs are normal, labels [n] a function of inputs and task."""
+    sizes = np.round(n_rows * np.array(shares)).astype(int)
+    task = np.repeat(np.arange(len(shares)), sizes)
+    inputs = rng.normal(size=(len(task), N_FEATURES)).astype(np.float32)
+    return Part(inputs, labels(inputs, task)[:, None].astype(np.float32), task)
