@@ -121,6 +121,8 @@ def _unpack(summary: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
 
 
 def _check_rows(texts: Mapping[str, list[str]], arrays: Mapping[str, Array]) -> None:
+    if not all(isinstance(column, list) and all(isinstance(text, str) for text in column) for column in texts.values()):
+        raise StoreError("each text column of a summary must be a list of texts; found something else.")
     rows = {len(column) for column in texts.values()} | {len(column) for column in arrays.values()}
     if len(rows) != 1 or not {"trials/id", "trials/status", "trials/reason", "trials/phase"} <= texts.keys():
         raise StoreError(f"each column of a summary must have a row per trial; found {sorted(rows)} rows.")

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
+import pytest
 
 from mtbench.store import scan
 from mtbench.store.image import result_id
+from mtbench.store.summary import HEADER_SIZE, header
 from mtbench.trials import Status
 
 
@@ -60,6 +64,37 @@ def test_unreadable_files_are_named_and_the_rest_is_read(store, result):
     assert "must begin with" in reasons[1]
     assert "must begin with" in reasons[2]
     assert "of format 7" in reasons[3]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda head: head["texts"].update({"trials/id": [["a"], ["b"], ["c"]]}), "list of texts"),
+        (lambda head: head["texts"].update({"trials/id": "abc"}), "list of texts"),
+        (lambda head: head["texts"].update({"trials/id": ["a"]}), "a row per trial"),
+        (lambda head: head["texts"].pop("trials/status"), "a row per trial"),
+        (lambda head: head.update(cell="[]"), "lacks something"),
+        (lambda head: head.update(cell={}), "lacks something"),
+        (lambda head: head.update(provenance="{"), "lacks something"),
+        (lambda head: head["arrays"].append(["metrics/test/x", "|O", [3]]), "hold numbers"),
+        (lambda head: head["arrays"].append(["metrics/test/x", "<f8", [3, 1 << 40]]), "no readable stack file"),
+        (lambda head: head["arrays"].append(["metrics/test/x", "<f8", [-1]]), "hold numbers"),
+        (lambda head: head.pop("arrays"), "no readable stack file"),
+    ],
+)
+def test_a_summary_that_others_made_up_is_an_unreadable_file(store, change, message, result):
+    store.publish_stack(result())
+    (path,) = store.stack_paths()
+    image = path.read_bytes()
+    offset, length = json.loads(image[:HEADER_SIZE])["summary"]
+    line, _, body = image[offset : offset + length].partition(b"\n")
+    head = json.loads(line)
+    change(head)
+    summary = json.dumps(head).encode() + b"\n" + body
+    path.write_bytes(header(HEADER_SIZE + len(summary), HEADER_SIZE, summary) + summary)
+    (found,) = scan(store).unreadable
+    assert message in found.reason
+    assert store.finished_ids() <= {trial.id for trial in result().trials}
 
 
 def test_one_record_of_each_trial_counts(store, result):
