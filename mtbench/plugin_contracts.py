@@ -14,7 +14,8 @@ from mtbench.hyperparameters import describe
 from mtbench.recipe import Recipe
 from mtbench.reference import Reference
 
-_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+"""What a method, data set or engine may be called: lower-case words joined by underscores."""
 
 
 def check_method(cls: Any) -> None:
@@ -78,7 +79,7 @@ def _check_class(cls: Any, bases: tuple[type, ...]) -> None:
     if not (isinstance(cls, type) and issubclass(cls, bases)):
         raise PluginError(f"The hook must return a list of subclasses of {wanted}; found {cls!r}.")
     name = getattr(cls, "name", None)
-    if not (isinstance(name, str) and _NAME.fullmatch(name)):
+    if not (isinstance(name, str) and NAME.fullmatch(name)):
         found = "none" if name is None else repr(name)
         raise PluginError(
             f"{cls.__qualname__}.name must be lower-case words joined by underscores, like 'my_method'; found {found}."

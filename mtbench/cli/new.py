@@ -1,0 +1,116 @@
+"""`mtbench new`: a plugin package to start from, complete and passing its own tests."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from string import Template
+
+import click
+
+from mtbench.errors import MtbenchError, PluginError
+from mtbench.names import known_names
+from mtbench.plugin_contracts import NAME
+
+directory_option = click.option(
+    "--directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(),
+    help="Where the package's folder is made.  [default: here]",
+)
+
+
+@click.group()
+def new() -> None:
+    """Writes a plugin package to start from: a module, its tests, a README and a pyproject.
+
+    \b
+    Example:
+      mtbench new method my_method
+    """
+
+
+@new.command()
+@click.argument("name")
+@directory_option
+def method(name: str, directory: Path) -> None:
+    """Writes a package with a method, NAME: lower-case words joined by underscores.
+
+    \b
+    Example:
+      mtbench new method my_method --directory ~/code
+    """
+    _announce(write_package("method", name, directory))
+
+
+@new.command()
+@click.argument("name")
+@directory_option
+def dataset(name: str, directory: Path) -> None:
+    """Writes a package with a data set, NAME: lower-case words joined by underscores.
+
+    \b
+    Example:
+      mtbench new dataset my_data --directory ~/code
+    """
+    _announce(write_package("dataset", name, directory))
+
+
+def write_package(kind: str, name: str, directory: Path) -> Path:
+    """Writes a plugin package.
+
+    Args:
+        kind: "method" or "dataset".
+        name: Of the method or data set.
+        directory: Where its folder is made.
+
+    Returns:
+        The folder.
+
+    Raises:
+        PluginError: The name is malformed or taken, or the folder is there already.
+        MtbenchError: It cannot be written.
+    """
+    if not NAME.fullmatch(name) or keyword.iskeyword(name):
+        raise PluginError(f"A name must be lower-case words joined by underscores, like 'my_method'; found '{name}'.")
+    known = known_names()
+    if name in (*known.methods, *known.datasets):
+        raise PluginError(f"A name must belong to one plugin, but '{name}' is taken: see `mtbench show {name}`.")
+    distribution = re.sub("^mtbench-", "", name.replace("_", "-"))
+    words = {
+        "name": name,
+        "class_name": "".join(word.capitalize() for word in name.split("_")),
+        "distribution": f"mtbench-{distribution}",
+        "module": f"mtbench_{distribution.replace('-', '_')}",
+    }
+    target = directory / words["distribution"]
+    if target.exists():
+        raise PluginError(
+            f"The package's folder must be new, but {target} is there already; remove it or choose another."
+        )
+    try:
+        _fill(resources.files("mtbench.cli").joinpath("templates", kind), target, words)
+    except OSError as error:
+        raise MtbenchError(
+            f"Cannot write {target}: {error.strerror}. Choose another place with --directory."
+        ) from error
+    return target
+
+
+def _fill(source: Traversable, target: Path, words: dict[str, str]) -> None:
+    """Copies a folder of templates with their words filled in, in names of files as in their content."""
+    target.mkdir(parents=True)
+    for entry in source.iterdir():
+        name = entry.name.removesuffix(".template").replace("MODULE", words["module"]).replace("NAME", words["name"])
+        if entry.is_dir():
+            _fill(entry, target / name, words)
+        else:
+            (target / name).write_text(Template(entry.read_text()).substitute(words))
+
+
+def _announce(target: Path) -> None:
+    click.echo(f"Wrote {target}. Go on with:")
+    click.echo(f"  cd {target} && python -m pip install -e . && python -m pytest")
