@@ -67,7 +67,16 @@ class AMTFLSynthetic(Dataset):
     licence = "generated"
     citation = Reference("Deep Asymmetric Multi-task Feature Learning", "ICML 2018", arxiv="1708.00260")
     Options = AMTFLSyntheticOptions
-    recipe = Recipe(hidden=K, learning_rate=1e-2, batch_size=0, max_epochs=500, patience=50)
+    # The networks are linear, as in the paper: features that are linear by construction need no ReLU and no biases.
+    recipe = Recipe(
+        hidden=K,
+        activation="identity",
+        intercept=False,
+        learning_rate=1e-2,
+        batch_size=50,
+        max_epochs=150,
+        patience=30,
+    )
     selection_metric = "rmse"
     report_metric = "rmse"
     n_splits = 100

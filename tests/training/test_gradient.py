@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from mtbench import Batch, GradientMethod, PluginError, Problem, Recipe, Reference, tunable
 from mtbench.testing.problems import OwnRegression, SharedOneVsAll, miniature_trials
-from mtbench.training import train_stack
 from mtbench.training import stack as stack_module
+from mtbench.training import train_stack
 from mtbench.training.gradient import GradientStack
 from mtbench.trials import Status
 
@@ -192,7 +192,7 @@ def test_an_operation_that_does_not_map_is_named() -> None:
             return super().objective(model, batch, params) * float(params.decay.item())
 
     dataset, method = SharedOneVsAll(), Unmappable()
-    with pytest.raises(PluginError, match="must map over trials.*item.*stackable = False"):
+    with pytest.raises(PluginError, match=r"must map over trials.*item.*stackable = False"):
         run(method, dataset, miniature_trials(method, dataset, SETTINGS))
 
 
