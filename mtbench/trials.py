@@ -76,8 +76,10 @@ class Cell:
     def identity(self) -> dict[str, Any]:
         """Its part of a trial's identity, ready for JSON."""
         record = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "recipe"}
-        # `keep` decides what is stored and `refit` what is trained besides; neither changes what a trial gives.
+        # Fields at their defaults are left out, so that a recipe can gain a field without orphaning stores. `keep`
+        # decides what is stored and `refit` what is trained besides; neither changes what a trial gives.
         recipe = {k: v for k, v in dataclasses.asdict(self.recipe).items() if k not in ("keep", "refit")}
+        recipe = {k: v for k, v in recipe.items() if v != getattr(Recipe, k)}
         return {"format": IDENTITY_FORMAT, **record, "options": dict(self.options), "recipe": recipe}
 
     @cached_property

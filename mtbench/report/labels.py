@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mtbench.recipe import Recipe
 from mtbench.report.cells import CellResults
 
 
@@ -41,7 +43,7 @@ def _method_side(cell: CellResults) -> Side:
 
 def _dataset_side(cell: CellResults) -> Side:
     options = dict(cell.cell["options"])
-    recipe = cell.cell["recipe"]
+    recipe = {**dataclasses.asdict(Recipe()), **cell.cell["recipe"]}  # an identity leaves defaults out
     fields = {"version": cell.cell["dataset_version"], "content": cell.cell["content"][:8], **options, **recipe}
     changed: set[str] = set()
     judged: set[str] = set()
