@@ -91,6 +91,8 @@ class Plugins:
         try:
             if found.fault:
                 raise PluginError(found.fault)
+            if found.plugin is None:
+                raise PluginError("It must be a module or an object with hooks; found None.")
             if any(plugin is found.plugin for _, plugin in self._manager.list_name_plugin()):
                 return
             self._register(found)
@@ -229,7 +231,8 @@ class Plugins:
 
 
 def _hook_functions(plugin: Any) -> list[str]:
-    return [name for name, value in vars(plugin).items() if name.startswith(_HOOK_PREFIX) and inspect.isfunction(value)]
+    members = getattr(plugin, "__dict__", {})
+    return [name for name, value in members.items() if name.startswith(_HOOK_PREFIX) and inspect.isfunction(value)]
 
 
 def _taken(name: str, owners: Sequence[Owner]) -> str:

@@ -14,7 +14,12 @@ _directory = click.argument("directory", metavar="DIR", type=click.Path(path_typ
 
 @click.group()
 def store() -> None:
-    """Lists and verifies the files of a results store."""
+    """Lists and verifies the files of a results store.
+
+    \b
+    Example:
+      mtbench store list results/default
+    """
 
 
 @store.command()

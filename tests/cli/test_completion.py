@@ -1,0 +1,59 @@
+import subprocess
+import sys
+
+import pytest
+from click.shell_completion import ShellComplete
+
+from mtbench.cli import completion, main
+from mtbench.names import Names
+
+
+@pytest.fixture(autouse=True)
+def names(monkeypatch):
+    monkeypatch.setattr(completion, "known_names", lambda: Names("", ["amtfl", "amtl", "stl"], ["digits", "school"]))
+
+
+def values(words, incomplete):
+    items = ShellComplete(main, {}, "mtbench", "_MTBENCH_COMPLETE").get_completions(words, incomplete)
+    return [item.value for item in items]
+
+
+def test_commands_complete():
+    assert values([], "s") == ["show", "store"]
+
+
+def test_names_complete():
+    assert values(["show"], "am") == ["amtfl", "amtl"]
+    assert values(["show"], "") == ["amtfl", "amtl", "stl", "digits", "school"]
+    assert values(["data", "verify"], "d") == ["digits"]
+
+
+def test_lists_complete_their_last_name():
+    def offered(complete, incomplete):
+        return [item.value for item in complete(None, None, incomplete)]
+
+    assert offered(completion.complete_methods, "am") == ["amtfl", "amtl"]
+    assert offered(completion.complete_methods, "stl,am") == ["stl,amtfl", "stl,amtl"]
+    assert offered(completion.complete_methods, "amtl,am") == ["amtl,amtfl"]
+    assert offered(completion.complete_datasets, "digits,") == ["digits,school"]
+    assert [i.value for i in completion.complete_method(None, None, "s")] == ["stl"]
+
+
+def test_run_completes_lists_of_names():
+    assert values(["run", "--methods"], "stl,amt") == ["stl,amtfl", "stl,amtl"]
+    assert values(["run", "--datasets"], "s") == ["school"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_script_of_each_shell_is_printed(mtbench, shell):
+    result = mtbench("completion", shell)
+    assert result.exit_code == 0
+    assert f"_MTBENCH_COMPLETE={shell}_complete" in result.stdout
+
+
+def test_the_shell_gets_the_names(tmp_path):
+    code = "from mtbench.cli import main; main(prog_name='mtbench')"
+    env = {"_MTBENCH_COMPLETE": "bash_complete", "COMP_WORDS": "mtbench show dig", "COMP_CWORD": "2"}
+    env |= {"XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
+    assert done.stdout == "plain,digits\n", done.stderr

@@ -1,0 +1,57 @@
+"""`mtbench new`; that the written packages install and pass their tests is shown in test_third_party.py."""
+
+import tomllib
+
+import pytest
+
+from mtbench.plugins import load_plugins
+
+
+@pytest.mark.parametrize("kind", ["method", "dataset"])
+def test_it_writes_a_complete_package(mtbench, tmp_path, kind):
+    result = mtbench("new", kind, "my_thing", "--directory", tmp_path)
+    assert result.exit_code == 0, result.output
+    package = tmp_path / "mtbench-my-thing"
+    assert str(package) in result.stdout
+    written = sorted(str(path.relative_to(package)) for path in package.rglob("*") if path.is_file())
+    assert written == ["README.md", "mtbench_my_thing.py", "pyproject.toml", "tests/test_my_thing.py"]
+    project = tomllib.loads((package / "pyproject.toml").read_text())
+    assert project["project"]["entry-points"]["mtbench"] == {"my_thing": "mtbench_my_thing"}
+    assert "$" not in "".join((package / path).read_text() for path in written)
+
+
+@pytest.mark.parametrize("kind", ["method", "dataset"])
+def test_its_module_also_works_as_a_plugin_file(mtbench, tmp_path, kind):
+    mtbench("new", kind, "my_thing", "--directory", tmp_path)
+    plugins = load_plugins([tmp_path / "mtbench-my-thing" / "mtbench_my_thing.py"])
+    assert "my_thing" in (plugins.methods if kind == "method" else plugins.datasets)
+
+
+@pytest.mark.parametrize("name", ["My", "a-b", "1a", "a__b", "class", "../a", "a b", ""])
+def test_a_malformed_name_is_refused(mtbench, tmp_path, name):
+    result = mtbench("new", "method", "--directory", tmp_path, "--", name)
+    assert result.exit_code == 1
+    assert "must be lower-case words joined by underscores" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_taken_name_is_refused(mtbench, tmp_path):
+    load_plugins()
+    result = mtbench("new", "method", "digits", "--directory", tmp_path)
+    assert result.exit_code == 1
+    assert "'digits' is taken" in result.stderr
+
+
+def test_nothing_is_overwritten(mtbench, tmp_path):
+    mtbench("new", "method", "mine", "--directory", tmp_path)
+    result = mtbench("new", "dataset", "mine", "--directory", tmp_path)
+    assert result.exit_code == 1
+    assert f"{tmp_path / 'mtbench-mine'} is there already" in result.stderr
+
+
+def test_a_place_that_cannot_be_written_is_one_line(mtbench, tmp_path):
+    (tmp_path / "file").write_text("")
+    result = mtbench("new", "method", "mine", "--directory", tmp_path / "file" / "below")
+    assert result.exit_code in (1, 2)
+    assert "Traceback" not in result.output
+    assert "Cannot write" in result.stderr
