@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from mtbench.batch import Batch
-    from mtbench.dataset import Dataset, NoOptions, Source
+    from mtbench.dataset import Dataset, NoOptions
     from mtbench.downloads import fetch, verified
     from mtbench.errors import DataError, MtbenchError, PluginError, StoreError, StudyError, UnknownName
     from mtbench.hookspecs import hookimpl
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from mtbench.reference import Reference
     from mtbench.report.frames import load
     from mtbench.seeds import seed_from
+    from mtbench.sources import Source
     from mtbench.splits import draw_by_group
     from mtbench.tasks import Layout, Part, Problem, Task, TaskKind
 
 _HOMES = {
     "mtbench.batch": ("Batch",),
-    "mtbench.dataset": ("Dataset", "NoOptions", "Source"),
+    "mtbench.dataset": ("Dataset", "NoOptions"),
     "mtbench.downloads": ("fetch", "verified"),
     "mtbench.errors": ("DataError", "MtbenchError", "PluginError", "StoreError", "StudyError", "UnknownName"),
     "mtbench.hookspecs": ("hookimpl",),
@@ -40,6 +41,7 @@ _HOMES = {
     "mtbench.report.frames": ("load",),
     "mtbench.seeds": ("seed_from",),
     "mtbench.splits": ("draw_by_group",),
+    "mtbench.sources": ("Source",),
     "mtbench.tasks": ("Layout", "Part", "Problem", "Task", "TaskKind"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -12,24 +12,8 @@ from typing import Any, ClassVar
 from mtbench.errors import DataError
 from mtbench.recipe import Recipe
 from mtbench.reference import Reference
+from mtbench.sources import Source
 from mtbench.tasks import Problem
-
-
-@dataclass(frozen=True)
-class Source:
-    """A file a data set is made from.
-
-    Attributes:
-        path: Where it lies below the data root, e.g. "mnist/t10k-images-idx3-ubyte.gz".
-        sha256: Of its bytes; for a ".gz" file of its uncompressed content, which survives repacking.
-        url: Where `prepare` fetches it, or None where only the user can get it (the licence or a login forbids more).
-        n_bytes: Size of the download.
-    """
-
-    path: str
-    sha256: str
-    url: str | None = None
-    n_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -92,6 +76,7 @@ class Dataset(ABC):
         Raises:
             DataError: A source cannot be fetched, or what came is not what was published.
         """
+        # pooch, and the HTTP stack under it, only where something is fetched.
         from mtbench.downloads import fetch
 
         for source in self.sources:

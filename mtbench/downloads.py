@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pooch
 
-from mtbench.dataset import Source
 from mtbench.errors import DataError
+from mtbench.sources import Source
 
 _CHUNK = 1 << 16
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,4 +183,4 @@ def divide(group: Sequence[Trial], size: int, n_slots: int) -> list[Stack]:
     """Cuts a group into stacks of about equal size: at most `size` trials each, and enough stacks for all slots."""
     n_stacks = max(-(-len(group) // size), min(n_slots, len(group) // 4, 8))
     bounds = np.linspace(0, len(group), max(n_stacks, 1) + 1).round().astype(int)
-    return [Stack(tuple(group[a:b])) for a, b in zip(bounds[:-1], bounds[1:], strict=True) if b > a]
+    return [Stack(tuple(group[a:b])) for a, b in itertools.pairwise(bounds) if b > a]

@@ -35,6 +35,7 @@ class StackedAdam(StackedOptimiser):
         self._steps = 0
 
     def step(self, theta: Tensor, gradient: Tensor) -> None:
+        """One step."""
         self._steps += 1
         self._mean.lerp_(gradient, 0.1)
         self._square.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
@@ -42,6 +43,7 @@ class StackedAdam(StackedOptimiser):
         theta.sub_(self._mean.div(root).mul_(self._rate / (1 - 0.9**self._steps)))
 
     def select(self, keep: Tensor) -> None:
+        """Keeps some trials."""
         self._rate, self._mean, self._square = self._rate[keep], self._mean[keep], self._square[keep]
 
 
@@ -53,10 +55,12 @@ class StackedSGD(StackedOptimiser):
         self._velocity = torch.zeros_like(theta)
 
     def step(self, theta: Tensor, gradient: Tensor) -> None:
+        """One step."""
         self._velocity.mul_(0.9).add_(gradient)
         theta.sub_(self._velocity * self._rate)
 
     def select(self, keep: Tensor) -> None:
+        """Keeps some trials."""
         self._rate, self._velocity = self._rate[keep], self._velocity[keep]
 
 

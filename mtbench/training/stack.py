@@ -132,7 +132,7 @@ def _spread(values: Array, positions: Array, n: int) -> Array:
 
 
 def joined(results: Sequence[StackResult]) -> StackResult:
-    """Results of consecutive parts of a stack as one. A part without results has NaN (or 0) where others have values."""
+    """Results of consecutive parts of a stack as one; NaN (or 0) where a part has no results and others have."""
     sizes = [len(r.trials) for r in results]
 
     def stacked(get: Callable[[StackResult], Array | None]) -> Array | None:

@@ -181,7 +181,7 @@ def _first(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _build(method: GradientMethod, problem: Problem, trial: Trial, recipe: Recipe) -> nn.Module:
-    """A trial's model, initialised from its data set, split and seed alone: methods start alike, stacks change nothing."""
+    """A trial's model, initialised from its data set, split and seed alone: a stack changes nothing."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_from(trial.cell.dataset, trial.split, trial.seed, "initialisation"))
         return method.build(problem, method_params(method, trial), recipe)

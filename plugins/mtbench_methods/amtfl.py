@@ -2,8 +2,8 @@
 
 Paper: Lee, Yang and Hwang, Deep Asymmetric Multi-task Feature Learning, ICML 2018, eq. (6).
 
-Shapes: B rows, T tasks, k latent features. Z = relu(X L + c) [B, k]; outputs Z S + b [B, T]; feedback A [T, k], whose row
-a_t is what task t gives back to the features; reconstruction Z^ = relu(outputs A + b_A).
+Shapes: B rows, T tasks, k latent features. Z = relu(X L + c) [B, k]; outputs Z S + b [B, T]; feedback A [T, k], whose
+row a_t is what task t gives back to the features; reconstruction Z^ = relu(outputs A + b_A).
 
 Departures: biases, which the paper leaves out of its formulas though its section 3.2 asks for one in the
 reconstruction; and the reconstruction error is a mean over rows, not a sum, so that gamma does not depend on the batch.
@@ -67,7 +67,7 @@ class AMTFL(GradientMethod):
         )
 
     def learned(self, model: FeedbackNet, params: AMTFLParams) -> Mapping[str, Tensor]:
-        """The inter-task transfer A S (row gives to column) [T, T], the feedback A, and the bases L and coefficients S."""
+        """The transfer A S [T, T] (row gives to column), the feedback A, the bases L and the coefficients S."""
         return {"transfer": model.A @ model.S, "feedback": model.A, "bases": model.L, "coefficients": model.S}
 
 

@@ -2,8 +2,8 @@
 
 Paper: Deep Asymmetric Multi-task Feature Learning, ICML 2018, section 4.1, baselines 4 and 5.
 
-Shapes: T tasks, d features, k latent features, O outputs of all tasks. Z = relu(X L + c) [B, k], outputs Z S + b [B, O],
-with L [d, k] and S [k, O].
+Shapes: T tasks, d features, k latent features, O outputs of all tasks. Z = relu(X L + c) [B, k], outputs Z S + b
+[B, O], with L [d, k] and S [k, O].
 """
 
 from __future__ import annotations
