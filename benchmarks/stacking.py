@@ -2,8 +2,8 @@
 
 For every cell of the built-in methods and data sets the stack size R is calibrated as a run would do it. Then, in turn
 and several times over, R trials are trained as one stack and some of the same trials one at a time (R = 1: the
-trainer's own path without mapping). The ratio of trials per second is taken round by round; its median is printed. Both sides
-train for the same few epochs, without early stopping, in one process with one torch thread.
+trainer's own path without mapping). The ratio of trials per second is taken round by round; its median is printed. Both
+sides train for the same few epochs, without early stopping, in one process with one torch thread.
 """
 
 from __future__ import annotations
