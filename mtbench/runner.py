@@ -7,7 +7,6 @@ divided into stacks and trained. Nothing depends on the order in which stacks en
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -16,13 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import mtbench
 from mtbench.engines import Engine, Job, JobFailed
-from mtbench.errors import StoreError
 from mtbench.grid import PlannedCell, divide, groups
-from mtbench.hyperparameters import describe
-from mtbench.metrics import split_name
 from mtbench.plugins import Plugins
+from mtbench.provenance import Facts
 from mtbench.report.selected import selected_trials
 from mtbench.store import Claim, Store, decode, encode, scan
 from mtbench.study import Study
@@ -91,6 +87,7 @@ class Summary:
     n_finished: int = 0
     n_failed: int = 0
     failures: list[tuple[Trial, Status, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what else the user should hear of
 
 
 class Runner:
@@ -126,7 +123,7 @@ class Runner:
             size = int(division.facts.get("stack_size", 1))
             self._sizes[division.cell_key] = max(size, self._sizes.get(division.cell_key, 1))
         self._finished = store.finished_ids()
-        self._code = _code_version()
+        self._facts = Facts(study, plugins, engine.name)
         self._refreshed = time.monotonic()
         self.summary = Summary()
 
@@ -157,12 +154,13 @@ class Runner:
 
     def _begin(self, phase: _Phase, trials: Sequence[Trial]) -> None:
         """Plans a phase: leaves out what is finished, takes up stacks that were decided, measures for the rest."""
-        missing = [trial for trial in trials if trial.id not in self._finished]
-        self._watcher.planned(phase.planned, phase.kind, len(trials), len(trials) - len(missing))
         if phase.planned.skipped is not None:
-            self._skip(phase.planned, missing)
+            self._watcher.planned(phase.planned, phase.kind, 0, 0)
+            self._skip(phase.planned, trials)
             return
-        decided, rest = self._decided(phase.planned, trials, missing)
+        decided, rest = self._decided(phase.planned, trials)
+        n_open = len(rest) + sum(len(stack.trials) for stack in decided)
+        self._watcher.planned(phase.planned, phase.kind, len(trials), len(trials) - n_open)
         self._enqueue(phase, decided)
         for group in groups(phase.planned, rest):
             size = self._known_size(phase, group)
@@ -173,12 +171,10 @@ class Runner:
                 self._queue.append(_Calibration(phase, group))
         self._close_if_done(phase)
 
-    def _decided(
-        self, planned: PlannedCell, trials: Sequence[Trial], missing: Sequence[Trial]
-    ) -> tuple[list[Stack], list[Trial]]:
+    def _decided(self, planned: PlannedCell, trials: Sequence[Trial]) -> tuple[list[Stack], list[Trial]]:
         """Unfinished stacks of earlier divisions, and the missing trials that are in none."""
         by_id = {trial.id: trial for trial in trials}
-        open_ids = {trial.id for trial in missing}
+        open_ids = by_id.keys() - self._finished
         stacks = []
         for division in self._store.divisions():
             if division.cell_key != planned.cell.key:
@@ -187,7 +183,7 @@ class Runner:
                 if open_ids.intersection(ids) and all(trial_id in by_id for trial_id in ids):
                     stacks.append(Stack(tuple(by_id[trial_id] for trial_id in ids)))
                     open_ids.difference_update(ids)
-        return stacks, [trial for trial in missing if trial.id in open_ids]
+        return stacks, [trial for trial in trials if trial.id in open_ids]
 
     def _known_size(self, phase: _Phase, group: Sequence[Trial]) -> int | None:
         """The stack size of a group where it needs no measuring."""
@@ -236,6 +232,9 @@ class Runner:
         while self._queue and len(self._flights) < self._engine.slots:
             work = self._queue.popleft()
             if isinstance(work, _Calibration):
+                if self._adopt(work):
+                    work.phase.open_groups -= 1
+                    continue
                 self._fly(work, "calibrate", work.group, None, f"calibrate-{work.group[0].id[:16]}")
                 continue
             if self._store.has_stack(work.stack.id):
@@ -266,65 +265,58 @@ class Runner:
             tuple(self._study.plugins),
             log,
             self._study.time_limit,
-            self._provenance(work.phase.planned) if kind == "train" else {},
+            self._facts.of(work.phase.planned) if kind == "train" else {},
         )
         self._flights[self._engine.submit(job)] = _Flight(work, claim, log)
         return log
-
-    def _provenance(self, planned: PlannedCell) -> dict[str, Any]:
-        """What a result records besides its identity; reports need nothing else, neither plugins nor data."""
-        dataset, owner = planned.dataset, self._plugins.owner(planned.cell.method)
-        named = (dataset.selection_metric, dataset.report_metric, *dataset.also_report)
-        metrics = {m.name: m for m, _ in map(split_name, named)}
-        return {
-            **self._code,
-            "method_plugin": str(owner),
-            "dataset_plugin": str(self._plugins.owner(planned.cell.dataset)),
-            "engine": self._engine.name,
-            "dtype": planned.cell.recipe.dtype,
-            "selection_metric": dataset.selection_metric,
-            "report_metric": dataset.report_metric,
-            "also_report": list(dataset.also_report),
-            "metrics": {
-                name: {"higher_is_better": m.higher_is_better, "per_task": m.per_task, "title": m.title}
-                for name, m in metrics.items()
-            },
-            "recipe_overrides": dict(planned.recipe_changes),
-            "options_default": {name: h.default for name, h in describe(dataset.Options).items()},
-            "search": self._study.search,
-            "refit": planned.refit,
-        }
 
     def _land(self, future: Future[bytes], flight: _Flight) -> None:
         """Takes in what a job gave."""
         error = future.exception()
         if isinstance(flight.work, _Calibration):
             self._land_calibration(flight.work, error, b"" if error else future.result())
-            return
-        if error is None:
-            image = future.result()
         else:
-            failed = error if isinstance(error, JobFailed) else JobFailed(Status.FAILED, str(error))
-            trials = flight.work.stack.trials
-            record = StackResult.without_training(trials, failed.status, failed.reason, failed.log)
-            record.provenance = self._provenance(flight.work.phase.planned)
-            image = encode(record)
-        self._store.publish_image(image)
-        if flight.claim is not None:
-            flight.claim.release()
+            self._land_training(flight.work, flight.claim, error, b"" if error else future.result())
         flight.log.with_suffix(".progress").unlink(missing_ok=True)
         if error is None:
             flight.log.unlink(missing_ok=True)
-        self._settle(flight.work, decode(image))
+
+    def _land_training(self, work: _Training, claim: Claim | None, error: BaseException | None, image: bytes) -> None:
+        if error is not None:
+            failed = error if isinstance(error, JobFailed) else JobFailed(Status.FAILED, str(error))
+            record = StackResult.without_training(work.stack.trials, failed.status, failed.reason, failed.log)
+            record.provenance = self._facts.of(work.phase.planned)
+            image = encode(record)
+        try:
+            self._store.publish_image(image)
+        finally:
+            # Publishing a finished stack removes its claims; any other stays to be trained, by whichever run.
+            if claim is not None and claim.path.exists():
+                claim.release()
+        self._settle(work, decode(image))
 
     def _land_calibration(self, work: _Calibration, error: BaseException | None, answer: bytes) -> None:
-        phase = work.phase
+        phase, planned = work.phase, work.phase.planned
         phase.open_groups -= 1
-        # A cell that cannot even be measured is trained one by one, so that each failure is on record.
-        facts: dict[str, Any] = {"stack_size": 1, "failed": str(error)} if error else json.loads(answer)
-        size = int(facts["stack_size"])
-        self._sizes[phase.planned.cell.key] = max(size, self._sizes.get(phase.planned.cell.key, 1))
-        self._divide(phase, work.group, size, facts)
+        if error is None:
+            facts: dict[str, Any] = json.loads(answer)
+            size = int(facts["stack_size"])
+            self._sizes[planned.cell.key] = max(size, self._sizes.get(planned.cell.key, 1))
+            self._divide(phase, work.group, size, facts)
+            return
+        # Trained one by one, so that each failure is on record. Not kept as a division: the next run measures again.
+        self.summary.notes.append(f"{planned.cell.label}: stacks could not be measured, so trials ran alone: {error}")
+        if not self._adopt(work):
+            self._enqueue(phase, divide(work.group, 1, 1))
+
+    def _adopt(self, work: _Calibration) -> bool:
+        """Takes over the division that another run has decided meanwhile, if there is one."""
+        by_id = {trial.id: trial for trial in work.group}
+        agreed = self._store.division_for(work.phase.planned.cell.key, by_id)
+        if agreed is None:
+            return False
+        self._enqueue(work.phase, [Stack(tuple(by_id[trial_id] for trial_id in stack)) for stack in agreed])
+        return True
 
     def _settle(self, work: _Training, result: StackResult) -> None:
         """Notes the end of a stack and goes on with its cell."""
@@ -347,12 +339,12 @@ class Runner:
 
     def _skip(self, planned: PlannedCell, trials: Sequence[Trial]) -> None:
         """Records the reason why a cell cannot be trained; one trial per split stands for all its settings."""
-        first = {(t.split, t.seed): t for t in reversed(trials)}
-        if not first:
+        first = {(t.split, t.seed): t for t in reversed(trials) if t.params == trials[0].params}
+        if all(trial.id in self._finished for trial in first.values()):
             return
         stack = Stack(tuple(first.values()))
         result = StackResult.without_training(stack.trials, Status.SKIPPED, planned.skipped or "")
-        result.provenance = self._provenance(planned)
+        result.provenance = self._facts.of(planned)
         self._store.publish_image(encode(result))
         self._note(stack, result)
 
@@ -375,18 +367,3 @@ def _typed(planned: PlannedCell, params: Any) -> dict[str, Any]:
     """A setting as this run would write it, in the order and with the types of its hyperparameters."""
     first = planned.settings[0]
     return {name: type(value)(params[name]) for name, value in first.items()}
-
-
-def _code_version() -> dict[str, Any]:
-    """Version of mtbench and, in a git checkout of it, commit and whether files differ from it."""
-    here = Path(mtbench.__file__).parent
-    found: dict[str, Any] = {"mtbench": mtbench.__version__}
-    try:
-        for key, command in (("git_commit", ["rev-parse", "HEAD"]), ("git_dirty", ["status", "--porcelain", "-uno"])):
-            out = subprocess.run(["git", "-C", str(here), *command], capture_output=True, text=True, timeout=10)
-            if out.returncode:
-                break
-            found[key] = out.stdout.strip() if key == "git_commit" else bool(out.stdout.strip())
-    except (OSError, subprocess.SubprocessError):
-        pass
-    return found

@@ -1,18 +1,21 @@
-"""What happens inside a worker process. Nothing here imports torch before the device is fixed."""
+"""What happens inside a worker process: `python -m mtbench.engines.worker FD`.
+
+The environment has fixed the device, so that torch, once imported, sees no other.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
 import platform
-import signal
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,54 +28,53 @@ if TYPE_CHECKING:
 
 _PROGRESS_EVERY = 0.5  # seconds between progress lines
 
-_device = "cpu"
+
+def main() -> None:
+    """Answers jobs that come through the pipe whose file descriptor is the first argument, until it is closed."""
+    threading.Thread(target=_die_with, args=(_lifeline(),), daemon=True).start()
+    pipe = Connection(int(sys.argv[1]))
+    import torch
+
+    torch.set_num_threads(1)
+    pipe.send("ready")
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            pipe.send(answer(pipe.recv()))
 
 
-def initialise(device: str) -> None:
-    """Prepares a fresh worker: fixes its device and threads, and ties its life to its parent's.
-
-    Args:
-        device: "cpu", or "cuda:N", which becomes the only GPU this process sees.
-    """
-    global _device
-    # Ctrl-C reaches the whole process group; the driver decides what ends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = "1"
-    if device.startswith("cuda"):
-        os.environ["CUDA_VISIBLE_DEVICES"] = device.partition(":")[2]
-        _device = "cuda:0"
-    else:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
+def _lifeline() -> int:
+    """Takes standard input, which the driver holds the other end of, out of the reach of plugins."""
+    lifeline = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return lifeline
 
 
-def _die_with(parent: int) -> None:
-    """Ends this process soon after its parent has died, even by SIGKILL."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
+def _die_with(lifeline: int) -> None:
+    """Ends this process as soon as the driver has died, even by SIGKILL."""
+    os.read(lifeline, 1)
     os._exit(1)
 
 
-def run_job(job: Job) -> bytes:
+def answer(job: Job) -> tuple[bytes | None, str]:
     """Runs a job in this process.
 
-    Raises:
-        MtbenchError: As the trainer, the data set or the plugin raised it.
-        RuntimeError: For any other exception, with its type, message and place; the log has the traceback.
+    Returns:
+        Its bytes, or None and the reason in one line; the log has the traceback.
     """
     with _captured(job.log):
         try:
-            return _train(job) if job.kind == "train" else _calibrate(job)
-        except MtbenchError:
+            return (_train(job) if job.kind == "train" else _calibrate(job)), ""
+        except MtbenchError as error:
             traceback.print_exc()
-            raise
-        except Exception as error:
+            return None, f"{type(error).__name__}: {error}"
+        # SystemExit too: a plugin must not end a worker by calling exit().
+        except BaseException as error:
             traceback.print_exc()
             place = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{Path(place.filename).name}, line {place.lineno}"
-            # The exception itself may not survive pickling; its words do.
-            raise RuntimeError(f"{type(error).__name__}: {error} ({where})") from None
+            words = str(error).strip().splitlines() or ["no message"]
+            return None, f"{type(error).__name__}: {words[0]} ({Path(place.filename).name}, line {place.lineno})"
 
 
 def _train(job: Job) -> bytes:
@@ -84,7 +86,7 @@ def _train(job: Job) -> bytes:
     method, dataset = plugins.method(cell.method)(), plugins.dataset(cell.dataset)()
     problems = {split: _problem(job, split) for split in {trial.split for trial in job.trials}}
     report = _progress_writer(job.log.with_suffix(".progress"))
-    result = train_stack(method, problems, job.trials, dataset, _device, report)
+    result = train_stack(method, problems, job.trials, dataset, _device(), report)
     tasks = next(iter(problems.values())).tasks
     result.provenance |= {
         **job.provenance,
@@ -103,7 +105,11 @@ def _calibrate(job: Job) -> bytes:
     cell = job.trials[0].cell
     problems = {split: _problem(job, split) for split in {trial.split for trial in job.trials}}
     method, dataset = plugins.method(cell.method)(), plugins.dataset(cell.dataset)()
-    return json.dumps(calibrate(method, problems, job.trials, dataset, _device)).encode()
+    return json.dumps(calibrate(method, problems, job.trials, dataset, _device())).encode()
+
+
+def _device() -> str:
+    return "cuda:0" if os.environ.get("CUDA_VISIBLE_DEVICES") else "cpu"
 
 
 def _problem(job: Job, split: int) -> Problem:
@@ -122,11 +128,8 @@ def _load(
 
 @functools.lru_cache(maxsize=1)
 def _plugins(files: tuple[Path, ...]) -> Plugins:
-    import torch
-
     from mtbench.plugins import load_plugins
 
-    torch.set_num_threads(1)
     return load_plugins(files)
 
 
@@ -142,28 +145,43 @@ def _progress_writer(path: Path) -> Any:
         now = time.monotonic()
         if now - last >= _PROGRESS_EVERY:
             last = now
-            with path.open("a") as file:
+            # A full disk must not cost the stack: its result may still find room.
+            with contextlib.suppress(OSError), path.open("a") as file:
                 file.write(f"{epoch} {n_active}\n")
 
     return report
 
 
-@contextmanager
+@contextlib.contextmanager
 def _captured(path: Path) -> Iterator[None]:
     """Sends what this process and its libraries print to a file for the time of a job."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sys.stdout.flush()
-    sys.stderr.flush()
     kept = os.dup(1), os.dup(2)
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    file = _log(path)
     try:
-        os.dup2(file, 1)
-        os.dup2(file, 2)
+        _redirect(file, file)
         yield
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for fd, number in zip(kept, (1, 2), strict=True):
-            os.dup2(fd, number)
-            os.close(fd)
-        os.close(file)
+        _redirect(*kept)
+        for descriptor in (*kept, file):
+            os.close(descriptor)
+
+
+def _log(path: Path) -> int:
+    """The log, opened for appending; where that is not possible, nothing: the job may succeed all the same."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, flags, 0o644)
+    except OSError:
+        return os.open(os.devnull, flags)
+
+
+def _redirect(stdout: int, stderr: int) -> None:
+    for stream, descriptor, number in ((sys.stdout, stdout, 1), (sys.stderr, stderr, 2)):
+        with contextlib.suppress(OSError):
+            stream.flush()
+        os.dup2(descriptor, number)
+
+
+if __name__ == "__main__":
+    main()
