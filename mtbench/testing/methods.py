@@ -93,7 +93,9 @@ class MethodContract:
         measure = metric(dataset.selection_metric)
         found = measure.headline(result.metrics["validation"][measure.name])[0]
         nothing = _error_of_zeros(_problems(dataset)[0], measure.name)
-        assert found > nothing if measure.higher_is_better else found < nothing
+        # By a tenth: a random start can be slightly better than nothing by chance.
+        better = found > 1.1 * nothing if measure.higher_is_better else found < 0.9 * nothing
+        assert better, f"{measure.name} is {found:g} after training; predicting 0 everywhere gives {nothing:g}"
 
     def test_training_again_gives_the_same(self, dataset: Miniature) -> None:
         first = _trained(self.method, type(dataset))

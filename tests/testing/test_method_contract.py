@@ -1,0 +1,131 @@
+"""The method contract finds what is wrong with a method."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+
+from mtbench import GradientMethod, PluginError, Reference, StudyError, tunable
+from mtbench.testing import MethodContract
+from mtbench.testing.problems import MINIATURES, SharedRegression
+
+
+@dataclass(frozen=True)
+class Params:
+    decay: float = tunable(1e-3, grid=(1e-2, 1e-3), low=1e-4, high=1e-1)
+
+
+class Linear(nn.Module):
+    def __init__(self, problem):
+        super().__init__()
+        self.W = nn.Parameter(0.1 * torch.randn(problem.n_features, problem.n_outputs))
+
+    def forward(self, batch):
+        return batch.inputs.flatten(1) @ self.W
+
+
+class Good(GradientMethod):
+    name = "good"
+    reference = Reference("A title", "A venue 2020")
+    Params = Params
+
+    def build(self, problem, params, recipe):
+        return Linear(problem)
+
+    def objective(self, model, batch, params):
+        return batch.task_losses(model(batch)).sum() + params.decay * model.W.square().sum()
+
+
+class TestGood(MethodContract):
+    method = Good
+
+
+class NotAScalar(Good):
+    def objective(self, model, batch, params):
+        return batch.task_losses(model(batch))
+
+
+class GoesUphill(Good):
+    def objective(self, model, batch, params):
+        return -batch.task_losses(model(batch)).sum()
+
+
+class LearnsNothing(Good):
+    def objective(self, model, batch, params):
+        return model.W.square().sum()
+
+
+class ReadsTheGlobalState(Good):
+    calls = 0
+
+    def build(self, problem, params, recipe):
+        ReadsTheGlobalState.calls += 1
+        model = Linear(problem)
+        nn.init.constant_(model.W, 0.1 * ReadsTheGlobalState.calls)
+        return model
+
+
+class MixesUpItsTrials(Good):
+    def objective(self, model, batch, params):
+        noise = torch.rand(()) * 1e-3  # not a function of the trial
+        return super().objective(model, batch, params) * (1 + noise)
+
+
+class SupportsNothing(Good):
+    def supports(self, problem):
+        return "it never does"
+
+
+class WrongTransfer(Good):
+    def learned(self, model, params):
+        return {"transfer": model.W}
+
+
+class BadGrid(Good):
+    @dataclass(frozen=True)
+    class Params:
+        decay: float = tunable(1e-3, grid=(-1.0, 1e-3))
+
+
+PER_PROBLEM = [
+    (NotAScalar, "test_objective_is_a_finite_scalar_with_finite_gradients"),
+    (GoesUphill, "test_training_beats_predicting_nothing"),
+    (LearnsNothing, "test_training_beats_predicting_nothing"),
+    (ReadsTheGlobalState, "test_building_depends_on_the_generator_only"),
+    (MixesUpItsTrials, "test_training_again_gives_the_same"),
+    (WrongTransfer, "test_learned_matrices_are_finite"),
+]
+
+
+@pytest.mark.parametrize(("method", "test"), PER_PROBLEM)
+def test_a_fault_is_found_on_a_problem(method, test):
+    with pytest.raises((AssertionError, RuntimeError)):
+        getattr(suite(method), test)(SharedRegression())
+
+
+def test_an_objective_that_is_random_is_found_in_stacks():
+    with pytest.raises(PluginError, match="must map over trials"):
+        suite(MixesUpItsTrials).test_a_trial_does_not_depend_on_its_stack(SharedRegression())
+
+
+def test_a_method_that_supports_nothing_is_found():
+    with pytest.raises(AssertionError, match="every problem is refused"):
+        suite(SupportsNothing).test_it_supports_at_least_one_problem()
+
+
+def test_a_grid_that_holds_a_forbidden_value_is_found():
+    with pytest.raises(StudyError, match="must be a finite number from 0"):
+        suite(BadGrid).test_defaults_and_grids_are_values_it_accepts()
+
+
+def test_the_miniatures_cover_both_layouts_and_missing_labels():
+    problems = [miniature().load(None, 0, None) for miniature in MINIATURES]
+    assert {problem.layout for problem in problems} == {"shared", "own"}
+    assert {task.kind for problem in problems for task in problem.tasks} == {"binary", "regression", "multiclass"}
+    ragged = next(problem for problem in problems if problem.dataset == "miniature_ragged")
+    assert ragged.task_sizes().max() >= 5 * ragged.task_sizes().min()
+
+
+def suite(method):
+    return type("Suite", (MethodContract,), {"method": method})()
