@@ -111,6 +111,6 @@ def test_show_a_data_set(mtbench, tmp_path):
 
 
 def test_show_an_unknown_name_suggests_the_nearest(mtbench):
-    result = mtbench("show", "amtlf")
+    result = mtbench("show", "digts")
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: Unknown method or data set 'amtlf'. Did you mean 'amtfl'? `mtbench list")
+    assert result.stderr.startswith("Error: Unknown method or data set 'digts'. Did you mean 'digits'? `mtbench list")
