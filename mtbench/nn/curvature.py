@@ -47,10 +47,12 @@ class Curvature:
 
     Attributes:
         matrices: float64 [U, T or 1, p, p].
+        n_features: d: the rows that are no intercept, the first.
     """
 
-    def __init__(self, matrices: Tensor) -> None:
+    def __init__(self, matrices: Tensor, n_features: int) -> None:
         self.matrices = matrices
+        self.n_features = n_features
 
     @cached_property
     def _eigen(self) -> tuple[Tensor, Tensor]:
@@ -63,6 +65,13 @@ class Curvature:
         """The largest eigenvalue of every H_t: [U, T or 1]."""
         return self._eigen[0][..., -1]
 
+    @cached_property
+    def mean_eigen(self) -> tuple[Tensor, Tensor]:
+        """Eigenvalues [U, d] and eigenvectors [U, d, d] of the tasks' mean curvature of the features."""
+        d = self.n_features
+        values, vectors = torch.linalg.eigh(self.matrices[..., :d, :d].mean(1))
+        return values.clamp(min=0.0), vectors
+
     def product(self, streams: Streams, weights: Tensor) -> Tensor:
         """H_t w_t: weights [R, p, T] -> [R, p, T]."""
 
@@ -70,6 +79,16 @@ class Curvature:
             return task_product(w.mT, self.matrices[u]).mT
 
         return per_stream(streams, of, weights)
+
+    def sum(self, streams: Streams, coefficients: Tensor) -> Tensor:
+        """Sums of s_t H_t over tasks: several sets of coefficients s [R, m, T] -> [R, m, p, p]."""
+
+        def of(u: int, s: Tensor) -> Tensor:
+            h = self.matrices[u]
+            total = s if len(h) > 1 else s.sum(-1, keepdim=True)
+            return (total.flatten(0, 1) @ h.flatten(1)).view(*s.shape[:2], *h.shape[1:])
+
+        return per_stream(streams, of, coefficients)
 
     def within(self, streams: Streams, bases: Tensor) -> Tensor:
         """V'H_t V, the curvature inside the span of each trial's bases V: [R, p, k] -> [R, T or 1, k, k]."""

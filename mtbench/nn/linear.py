@@ -51,7 +51,7 @@ class LinearData(ABC):
         self.n_features = n_features
         self.n_rows = curvature.shape[-1]
         self._n_labelled = n_labelled
-        self._curvature = Curvature(curvature)
+        self._curvature = Curvature(curvature, n_features)
         self._hold(stream)
 
     def _hold(self, stream: Tensor) -> None:
@@ -107,6 +107,20 @@ class LinearData(ABC):
     def largest_curvature(self) -> Tensor:
         """The largest eigenvalue of every H_t: [R, T]."""
         return self._curvature.largest.expand(-1, self.n_tasks)[self.stream]
+
+    @property
+    def n_curvatures(self) -> int:
+        """T, or 1 where all tasks have the same H."""
+        return self._curvature.matrices.shape[1]
+
+    def curvature_sum(self, coefficients: Tensor) -> Tensor:
+        """Sums of s_t H_t over tasks: several sets of coefficients s [R, m, T] -> [R, m, p, p]."""
+        return self._curvature.sum(self._streams, coefficients)
+
+    def mean_curvature_eigen(self) -> tuple[Tensor, Tensor]:
+        """The tasks' mean curvature of the features: eigenvalues [R, d], ascending, and eigenvectors [R, d, d]."""
+        values, vectors = self._curvature.mean_eigen
+        return values[self.stream], vectors[self.stream]
 
     def curvature_product(self, weights: Tensor) -> Tensor:
         """H_t w_t: weights [R, p, T] -> [R, p, T]."""

@@ -1,0 +1,145 @@
+"""Linear predictors that share bases: W = L S, solved for L and S in turn.
+
+Shapes as in `mtbench.nn.linear`: R trials, U streams, T tasks, d features, p rows of the weights, k bases. Where weights
+have an intercept row it is handled as one more basis, fixed at (0, ..., 0, 1) and free of penalties: bases V [R, p, k'] and
+coefficients C [R, k', T], with k' = k or k + 1.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mtbench.nn.linear import LinearData
+from mtbench.nn.solvers import conjugate_gradients, lasso
+
+_SMALL_SYSTEM = 1000
+"""Unknowns up to which the bases are solved for directly."""
+
+
+def initial_bases(data: LinearData, weights: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Bases and coefficients from the singular value decomposition of single-task weights.
+
+    Args:
+        data: The losses.
+        weights: [R, p, T].
+        k: Bases; those beyond the rank of the weights are 0 and stay so.
+
+    Returns:
+        V [R, p, k'] and C [R, k', T]; both carry the square roots of the singular values.
+    """
+    d, p = data.n_features, data.n_rows
+    left, values, right = torch.linalg.svd(weights[:, :d], full_matrices=False)
+    rank = min(k, values.shape[1])
+    roots = values[:, :rank].sqrt()
+    extra = p - d
+    bases = weights.new_zeros(len(weights), p, k + extra)
+    coefficients = weights.new_zeros(len(weights), k + extra, data.n_tasks)
+    bases[:, :d, :rank] = left[:, :, :rank] * roots[:, None]
+    coefficients[:, :rank] = roots[:, :, None] * right[:, :rank]
+    if extra:
+        bases[:, d, k] = 1.0
+        coefficients[:, k] = weights[:, d]
+    return bases, coefficients
+
+
+def sparse_coefficients(
+    data: LinearData, linear: Tensor, bases: Tensor, start: Tensor, mu: Tensor, k: int, n_sweeps: int
+) -> Tensor:
+    """Minimises over C the sum over tasks of the quadratic w'H_t w / 2 - b_t'w, w = V c_t, plus mu |s_t|_1.
+
+    Args:
+        data: Gives H_t.
+        linear: The b_t, [R, p, T].
+        bases: V [R, p, k'].
+        start: C [R, k', T].
+        mu: [R].
+        k: How many of the coefficients mu weighs on: the first.
+        n_sweeps: Passes of coordinate descent.
+
+    Returns:
+        C [R, k', T].
+    """
+    gram = data.curvature_within(bases)
+    width = mu[:, None, None] * (torch.arange(bases.shape[2], device=mu.device) < k)
+    return lasso(gram, (bases.mT @ linear).mT, width, start.mT, n_sweeps).mT
+
+
+def ridge_bases(
+    data: LinearData, linear: Tensor, bases: Tensor, coefficients: Tensor, lambda_: Tensor, k: int, tolerance: float
+) -> Tensor:
+    """Minimises over L the same quadratics plus lambda |L|_F^2.
+
+    A small system whose tasks differ in curvature is solved directly. Others are solved by conjugate gradients, with the
+    tasks' mean curvature as preconditioner: where tasks share inputs that is exact, and one step is enough.
+
+    Args:
+        data: Gives H_t.
+        linear: The b_t, [R, p, T].
+        bases: V [R, p, k'], where to begin.
+        coefficients: C [R, k', T].
+        lambda_: [R].
+        k: How many of the bases may change: the first.
+        tolerance: Relative residual.
+
+    Returns:
+        V [R, p, k'].
+    """
+    d = data.n_features
+    s = coefficients[:, :k]
+    fixed = bases[:, :, k:] @ coefficients[:, k:]
+    right = (linear - data.curvature_product(fixed))[:, :d] @ s.mT
+    if data.n_curvatures > 1 and d * k <= _SMALL_SYSTEM:
+        found = _direct(data, s, right, lambda_)
+    else:
+        found = _iterated(data, s, right, lambda_, bases[:, :d, :k], tolerance)
+    bases = bases.clone()
+    bases[:, :d, :k] = found
+    return bases
+
+
+def _direct(data: LinearData, s: Tensor, right: Tensor, lambda_: Tensor) -> Tensor:
+    """The L of sum_t H_t L s_t s_t' + 2 lambda L = right: S [R, k, T] and right [R, d, k] -> [R, d, k]."""
+    n, d, k = right.shape
+    outer = (s[:, :, None] * s[:, None]).flatten(0, 2)
+    system = data.curvature_sum(outer.view(n, k * k, -1))[..., :d, :d]
+    system = system.reshape(n, k, k, d, d).permute(0, 1, 3, 2, 4).reshape(n, k * d, k * d)
+    # A trace's rounding keeps bases that no task uses, whose rows are 0, apart from a division by 0.
+    diagonal = system.diagonal(dim1=1, dim2=2)
+    diagonal += 2.0 * lambda_[:, None] + 1e-13 * diagonal.mean(1, keepdim=True)
+    factor, _ = torch.linalg.cholesky_ex(system)
+    found = torch.cholesky_solve(right.mT.reshape(n, k * d, 1), factor)
+    return found.view(n, k, d).mT
+
+
+def _iterated(data: LinearData, s: Tensor, right: Tensor, lambda_: Tensor, start: Tensor, tolerance: float) -> Tensor:
+    """The same by conjugate gradients from `start`."""
+    below = (0, 0, 0, data.n_rows - data.n_features)
+    twice = (2.0 * lambda_)[:, None, None]
+    values, vectors = data.mean_curvature_eigen()
+    spread, axes = torch.linalg.eigh(s @ s.mT)
+    inverse = values[:, :, None] * spread.clamp(min=0.0)[:, None, :] + twice
+    inverse = torch.where(inverse > 0, 1.0 / inverse, 0.0)
+
+    def operator(free: Tensor) -> Tensor:
+        bent = data.curvature_product(nn.functional.pad(free @ s, below))
+        return bent[:, : data.n_features] @ s.mT + twice * free
+
+    def precondition(free: Tensor) -> Tensor:
+        rotated: Tensor = vectors @ (inverse * (vectors.mT @ free @ axes)) @ axes.mT
+        return rotated
+
+    return conjugate_gradients(operator, right, start, precondition, (1, 2), tolerance)
+
+
+def balanced(bases: Tensor, coefficients: Tensor, mu: Tensor, lambda_: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Moves each basis' scale between L and S to where mu |S|_1 + lambda |L|_F^2 is least; L S stays as it is.
+
+    Alternating alone would get there too, but slowly: a basis times a and its coefficients over a fit the data alike.
+    """
+    size = lambda_[:, None] * bases[:, :, :k].square().sum(1)
+    reach = mu[:, None] * coefficients[:, :k].abs().sum(2)
+    both = (size > 0) & (reach > 0)
+    scale = torch.where(both, (reach / torch.where(both, 2.0 * size, 1.0)).pow(1 / 3), 1.0)
+    scale = nn.functional.pad(scale, (0, bases.shape[2] - k), value=1.0)
+    return bases * scale[:, None, :], coefficients / scale[:, :, None]

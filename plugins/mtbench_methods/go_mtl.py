@@ -1,0 +1,89 @@
+"""GO-MTL: every task's predictor is a sparse combination of bases that the tasks share.
+
+Paper: Kumar and Daume III, Learning Task Grouping and Overlap in Multi-task Learning, ICML 2012; eq. (3) of Deep Asymmetric
+Multi-task Feature Learning, ICML 2018.
+
+Shapes: R trials, T tasks, d features, k bases. W = L S with bases L [d, k] and coefficients S [k, T], s_t its columns; L_t is
+the mean loss of task t (squared or logistic) over its labelled rows.
+
+Departures: none from the objective. It has local minima; bases start at the singular vectors of single-task ridge weights,
+as in the 2012 paper, so that nothing is random. Intercepts, where a problem has them, carry no penalty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mtbench import LinearData, LinearSolution, Problem, Reference, SolverMethod, hookimpl, tunable
+from mtbench.nn.latent_bases import balanced, initial_bases, ridge_bases, sparse_coefficients
+from mtbench.nn.linear_problems import linear_support
+from mtbench.nn.ridge import ridge
+from mtbench.nn.solvers import State, descend
+
+
+@dataclass(frozen=True, kw_only=True)
+class GOMTLParams:
+    """Hyperparameters of GO-MTL.
+
+    Attributes:
+        k: Bases.
+        mu: Weight of the l1 norm of each s_t.
+        lambda_: Weight of the squared norm of L.
+    """
+
+    k: int = tunable(3, grid=(1, 2, 3, 5, 8), minimum=1, help="number of bases")
+    mu: float = tunable(1e-2, grid=(1e-3, 1e-2, 1e-1, 1.0), low=1e-4, high=100.0, help="l1 norm of the coefficients")
+    lambda_: float = tunable(1e-2, grid=(1e-3, 1e-2, 1e-1, 1.0), low=1e-4, high=100.0, help="squared norm of the bases")
+
+
+class GOMTL(SolverMethod):
+    """Grouping and overlap: min over L, S of sum_t {L_t(L s_t) + mu |s_t|_1} + lambda |L|_F^2."""
+
+    name = "go_mtl"
+    reference = Reference("Learning Task Grouping and Overlap in Multi-task Learning", "ICML 2012", arxiv="1206.6417")
+    Params = GOMTLParams
+
+    tolerance = 1e-5
+    max_rounds = 300
+
+    def supports(self, problem: Problem) -> str | None:
+        """Binary tasks, or regressions with one output."""
+        return linear_support(problem)
+
+    def solve(self, data: LinearData, params: GOMTLParams) -> LinearSolution:
+        """Alternates S (a lasso per task) and L (a ridge), each on quadratics that majorise the losses and touch them."""
+        k = params.k
+
+        def step(trials: Tensor, state: State) -> tuple[State, Tensor]:
+            some, mu, lambda_ = data.select(trials), params.mu[trials], params.lambda_[trials]
+            bases, coefficients, gradient = state
+            # b_t of the quadratic w'H_t w / 2 - b_t'w that has the loss' own gradient at the present weights.
+            linear = some.curvature_product(bases @ coefficients) - gradient
+            coefficients = sparse_coefficients(some, linear, bases, coefficients, mu, k, n_sweeps=4)
+            bases = ridge_bases(some, linear, bases, coefficients, lambda_, k, tolerance=1e-6)
+            bases, coefficients = balanced(bases, coefficients, mu, lambda_, k)
+            losses, gradient = some.losses_and_gradient(bases @ coefficients)
+            penalty = mu * coefficients[:, :k].abs().sum((1, 2)) + lambda_ * bases[
+                :, : some.n_features, :k
+            ].square().sum((1, 2))
+            return (bases, coefficients, gradient), losses.sum(1) + penalty
+
+        bases, coefficients = initial_bases(data, self._single_task(data), k)
+        _, gradient = data.losses_and_gradient(bases @ coefficients)
+        bases, coefficients, _ = descend(step, (bases, coefficients, gradient), self.tolerance, self.max_rounds)
+        learned = {"bases": bases[:, : data.n_features, :k], "coefficients": coefficients[:, :k]}
+        return LinearSolution(bases @ coefficients, n_parameters=k * (data.n_features + data.n_tasks), learned=learned)
+
+    def _single_task(self, data: LinearData) -> Tensor:
+        """Ridge weights [R, p, T] with lambda a hundredth of the mean curvature: defined also where rows are few."""
+        values, _ = data.mean_curvature_eigen()
+        return ridge(data, 0.01 * values.mean(1))
+
+
+@hookimpl
+def mtbench_methods() -> list[type[SolverMethod]]:
+    """The methods of this file."""
+    return [GOMTL]
