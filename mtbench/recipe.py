@@ -30,7 +30,7 @@ class Recipe:
         clip_norm: Largest gradient norm per trial; 0 does not clip.
         refit: Train the selected setting again on training and validation rows, by default.
         keep: Test predictions and learned matrices are kept of "final" trials (refits, and searches that try one
-            setting), of "all" or of "none".
+            setting), of "all" or of "none"; "learned" keeps the matrices of all and the predictions of none.
         dtype: "float32", or "float64" for tests.
     """
 
@@ -46,7 +46,7 @@ class Recipe:
     eval_every: int = 1
     clip_norm: float = 0.0
     refit: bool = False
-    keep: Literal["final", "all", "none"] = "final"
+    keep: Literal["final", "all", "learned", "none"] = "final"
     dtype: Literal["float32", "float64"] = "float32"
 
     def override(self, changes: Mapping[str, object], owner: str) -> Recipe:

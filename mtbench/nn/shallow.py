@@ -61,6 +61,16 @@ class FeedbackNet(SharedLayerNet):
         self.A = nn.Parameter(nn.init.normal_(torch.empty(problem.n_outputs, recipe.hidden), 0, _HEAD_STD))
         self.b_A = None if self.c is None else nn.Parameter(torch.zeros(recipe.hidden))
 
+        self._task_columns = problem.output_slices
+
+    def transfer(self) -> Tensor:
+        """A S [T, T]: what the row's task gives to the column's; norms of blocks where tasks have several outputs."""
+        by_output = self.A @ self.S
+        if len(self._task_columns) == len(by_output):
+            return by_output
+        blocks = [[by_output[rows, columns].norm() for columns in self._task_columns] for rows in self._task_columns]
+        return torch.stack([torch.stack(row) for row in blocks])
+
     def reconstruct(self, outputs: Tensor) -> Tensor:
         """Z^ [B, k] from outputs [B, O]."""
         feedback = outputs @ self.A

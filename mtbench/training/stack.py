@@ -110,8 +110,8 @@ def _measure(
 ) -> None:
     """Fills in metrics, and what the recipe keeps, of the trials that finished."""
     refit = result.trials[0].epochs is not None
-    recipe = result.trials[0].cell.recipe
-    keep = recipe.keep == "all" or (recipe.keep == "final" and refit)
+    asked = result.trials[0].cell.recipe.keep
+    keep = asked == "all" or (asked == "final" and refit)
     for part, names in metrics_by_part(dataset, problem).items():
         if refit and part == "validation":
             continue  # its rows were trained on
@@ -120,7 +120,7 @@ def _measure(
         result.metrics[part] = {name: _spread(values, finished, len(result.trials)) for name, values in found.items()}
         if keep and part != "validation":
             result.predictions[part] = _spread(predictions.astype(np.float32), finished, len(result.trials))
-    if keep:
+    if keep or asked == "learned":
         result.learned = stack.learned()
 
 

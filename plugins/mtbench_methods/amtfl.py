@@ -31,6 +31,7 @@ class AMTFLParams:
         gamma: Weight of the reconstruction.
         mu: Weight of the l1 norm of S.
         lambda_: Weight of the squared norm of L.
+        nu: Weight of the l1 norm of L, which the paper adds on its synthetic data.
         delta: Offset delta / sqrt(N_t) of each task's loss: extra sparsity for tasks with few rows.
     """
 
@@ -38,7 +39,8 @@ class AMTFLParams:
     gamma: float = tunable(0.01, grid=_POWERS_OF_TEN, low=1e-4, high=1.0, help="weight of the reconstruction of Z")
     mu: float = tunable(1e-3, low=1e-6, high=1e-1, help="l1 on S")
     lambda_: float = tunable(1e-3, low=1e-6, high=1e-1, help="l2 on L")
-    delta: float = 0.0
+    nu: float = tunable(0.0, help="l1 on L")
+    delta: float = tunable(0.0, help="offset delta / sqrt(N_t) of each task's loss")
 
 
 class AMTFL(GradientMethod):
@@ -53,7 +55,7 @@ class AMTFL(GradientMethod):
         return FeedbackNet(problem, recipe)
 
     def objective(self, model: FeedbackNet, batch: Batch, params: AMTFLParams) -> Tensor:
-        """Eq. (6): sum_t {(1 + alpha |a_t|_1) L_t + mu |s_t|_1} + gamma |Z - Z^|_F^2 + lambda |L|_F^2."""
+        """Eq. (6): sum_t {(1 + alpha |a_t|_1) L_t + mu |s_t|_1} + gamma |Z - Z^|_F^2 + lambda |L|_F^2 (+ nu |L|_1)."""
         features = model.features(batch)
         outputs = model.outputs(features)
         losses = batch.task_losses(outputs) + params.delta * batch.n_train.rsqrt()
@@ -64,11 +66,12 @@ class AMTFL(GradientMethod):
             + params.mu * model.S.abs().sum()
             + params.gamma * reconstruction
             + params.lambda_ * model.L.square().sum()
+            + params.nu * model.L.abs().sum()
         )
 
     def learned(self, model: FeedbackNet, params: AMTFLParams) -> Mapping[str, Tensor]:
         """The transfer A S [T, T] (row gives to column), the feedback A, the bases L and the coefficients S."""
-        return {"transfer": model.A @ model.S, "feedback": model.A, "bases": model.L, "coefficients": model.S}
+        return {"transfer": model.transfer(), "feedback": model.A, "bases": model.L, "coefficients": model.S}
 
 
 @hookimpl

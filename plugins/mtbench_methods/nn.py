@@ -8,6 +8,7 @@ Shapes: T tasks, d features, k latent features, O outputs of all tasks. Z = relu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -24,9 +25,11 @@ class NNParams:
 
     Attributes:
         lambda_: Weight of the squared norms of L and S.
+        nu: Weight of the l1 norm of L, which the paper adds on its synthetic data.
     """
 
     lambda_: float = tunable(1e-3, grid=(1e-1, 1e-2, 1e-3, 1e-4, 1e-5), low=1e-6, high=1e-1, help="l2 on L and S")
+    nu: float = tunable(0.0, help="l1 on L")
 
 
 class NN(GradientMethod):
@@ -41,11 +44,17 @@ class NN(GradientMethod):
         return SharedLayerNet(problem, recipe)
 
     def objective(self, model: SharedLayerNet, batch: Batch, params: NNParams) -> Tensor:
-        """Mean loss over rows, times T so that lambda means the same as in MT-NN, plus lambda (|L|_F^2 + |S|_F^2)."""
-        n_tasks = batch.layout.problem.n_tasks
-        return n_tasks * batch.pooled_loss(model(batch)) + params.lambda_ * (
-            model.L.square().sum() + model.S.square().sum()
-        )
+        """T times the mean loss over rows, + lambda (|L|_F^2 + |S|_F^2) + nu |L|_1.
+
+        The factor T lets lambda and nu mean the same as in MT-NN.
+        """
+        loss = batch.layout.problem.n_tasks * batch.pooled_loss(model(batch))
+        decay = params.lambda_ * (model.L.square().sum() + model.S.square().sum())
+        return loss + decay + params.nu * model.L.abs().sum()
+
+    def learned(self, model: SharedLayerNet, params: NNParams) -> Mapping[str, Tensor]:
+        """The bases L and the coefficients S."""
+        return {"bases": model.L, "coefficients": model.S}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +64,12 @@ class MTNNParams:
     Attributes:
         mu: Weight of the l1 norm of S.
         lambda_: Weight of the squared norm of L.
+        nu: Weight of the l1 norm of L, which the paper adds on its synthetic data.
     """
 
     mu: float = tunable(1e-3, grid=(1e-1, 1e-2, 1e-3, 1e-4, 1e-5), low=1e-6, high=1e-1, help="l1 on S")
     lambda_: float = tunable(1e-3, grid=(1e-1, 1e-2, 1e-3, 1e-4, 1e-5), low=1e-6, high=1e-1, help="l2 on L")
+    nu: float = tunable(0.0, help="l1 on L")
 
 
 class MTNN(GradientMethod):
@@ -73,9 +84,14 @@ class MTNN(GradientMethod):
         return SharedLayerNet(problem, recipe)
 
     def objective(self, model: SharedLayerNet, batch: Batch, params: MTNNParams) -> Tensor:
-        """sum_t {L_t + mu |s_t|_1} + lambda |L|_F^2."""
-        losses = batch.task_losses(model(batch))
-        return losses.sum() + params.mu * model.S.abs().sum() + params.lambda_ * model.L.square().sum()
+        """sum_t {L_t + mu |s_t|_1} + lambda |L|_F^2 + nu |L|_1."""
+        loss = batch.task_losses(model(batch)).sum()
+        decay = params.mu * model.S.abs().sum() + params.lambda_ * model.L.square().sum()
+        return loss + decay + params.nu * model.L.abs().sum()
+
+    def learned(self, model: SharedLayerNet, params: MTNNParams) -> Mapping[str, Tensor]:
+        """The bases L and the coefficients S."""
+        return {"bases": model.L, "coefficients": model.S}
 
 
 @hookimpl
