@@ -110,5 +110,7 @@ def test_every_built_in_data_set_is_documented_with_its_recipe(name):
     assert all(f"`{metric}`" in plain for metric in dataset.also_report)
     changed = {k: v for k, v in dataclasses.asdict(dataset.recipe).items() if v != getattr(Recipe, k)}
     shown = dict(pair.split("=") for pair in re.search(r"- Recipe: `(.*?)`", plain)[1].split(", "))
-    assert shown == {k: str(v).lower() for k, v in changed.items()}
+    assert {k: Recipe().override({k: v}, name) for k, v in shown.items()} == {
+        k: dataclasses.replace(Recipe(), **{k: v}) for k, v in changed.items()
+    }
     assert all(f"`{f.name}`" in plain for f in dataclasses.fields(dataset.Options))
