@@ -74,6 +74,7 @@ class AMTFLSynthetic(Dataset):
         intercept=False,
         learning_rate=1e-2,
         batch_size=50,
+        learning_rate_span=3.0,
         max_epochs=150,
         patience=30,
     )
