@@ -1,8 +1,8 @@
 """Linear predictors that share bases: W = L S, solved for L and S in turn.
 
-Shapes as in `mtbench.nn.linear`: R trials, U streams, T tasks, d features, p rows of the weights, k bases. Where weights
-have an intercept row it is handled as one more basis, fixed at (0, ..., 0, 1) and free of penalties: bases V [R, p, k'] and
-coefficients C [R, k', T], with k' = k or k + 1.
+Shapes as in `mtbench.nn.linear`: R trials, U streams, T tasks, d features, p rows of the weights, k bases. Where
+weights have an intercept row it is handled as one more basis, fixed at (0, ..., 0, 1) and free of penalties: bases
+V [R, p, k'] and coefficients C [R, k', T], with k' = k or k + 1.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def ridge_bases(
 ) -> Tensor:
     """Minimises over L the same quadratics plus lambda |L|_F^2.
 
-    A small system whose tasks differ in curvature is solved directly. Others are solved by conjugate gradients, with the
-    tasks' mean curvature as preconditioner: where tasks share inputs that is exact, and one step is enough.
+    A small system whose tasks differ in curvature is solved directly. Others are solved by conjugate gradients, with
+    the tasks' mean curvature as preconditioner: where tasks share inputs that is exact, and one step is enough.
 
     Args:
         data: Gives H_t.

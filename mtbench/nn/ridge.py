@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mtbench.nn.linear import LinearData
-from mtbench.nn.solvers import fista, newton, soft_threshold
+from mtbench.nn.solvers import Map, fista, newton, soft_threshold
 
 
 def features_only(data: LinearData, like: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ def ridge(data: LinearData, lambda_: Tensor, centre: Tensor | None = None, start
         pull = penalty * (w - middle)
         return losses[:, None] + 0.5 * (pull * (w - middle)).sum(1, keepdim=True), gradient + pull
 
-    def hessian(w: Tensor):  # type: ignore[no-untyped-def]
+    def hessian(w: Tensor) -> Map:
         bend = data.hessian(w)
         return lambda v: bend(v) + penalty * v
 
@@ -58,14 +58,15 @@ def ridge(data: LinearData, lambda_: Tensor, centre: Tensor | None = None, start
     return newton(value_and_gradient, hessian, precondition, begin, (1,), enough)
 
 
-def sparse_ridge(data: LinearData, lambda_: Tensor, mu: Tensor, start: Tensor) -> Tensor:
-    """Minimises L_t(w_t) + lambda |w_t|^2 + mu |w_t|_1 for every trial and task.
+def sparse_ridge(data: LinearData, lambda_: Tensor, mu: Tensor, start: Tensor, centre: Tensor | None = None) -> Tensor:
+    """Minimises L_t(w_t) + lambda |w_t - v_t|^2 + mu |w_t|_1 for every trial and task.
 
     Args:
         data: The losses.
         lambda_: [R].
         mu: [R].
         start: Where to begin, [R, p, T]; trials whose mu is 0 must begin at their solution, and stay there.
+        centre: The v_t, [R, p, T], as in `ridge`.
 
     Returns:
         [R, p, T].
@@ -76,11 +77,12 @@ def sparse_ridge(data: LinearData, lambda_: Tensor, mu: Tensor, start: Tensor) -
     some = data.select(sparse)
     touched = features_only(data, start)
     twice = (2.0 * lambda_[sparse])[:, None, None] * touched
+    middle = torch.zeros_like(start[sparse]) if centre is None else centre[sparse]
     width = mu[sparse, None, None] * touched
     step = 1.0 / (some.largest_curvature()[:, None] + (2.0 * lambda_[sparse])[:, None, None])
     found = fista(
         start[sparse],
-        lambda w: some.losses_and_gradient(w)[1] + twice * w,
+        lambda w: some.losses_and_gradient(w)[1] + twice * (w - middle),
         lambda w, length: soft_threshold(w, length * width),
         step,
         (1,),

@@ -71,6 +71,7 @@ def newton(
     dims: tuple[int, ...],
     enough: Tensor,
     cg_tolerance: float = 1e-3,
+    cg_steps: int = 200,
     max_steps: int = 60,
 ) -> Tensor:
     """Minimises smooth convex functions by Newton's method: conjugate gradients inside, step halving outside.
@@ -82,7 +83,8 @@ def newton(
         start: Where to begin.
         dims: Axes of one problem.
         enough: Norms of the gradients at which a problem is solved, with the axes of a problem at length 1.
-        cg_tolerance: How well the Newton direction is solved for; a quadratic needs one step of a small one.
+        cg_tolerance: How well the Newton direction is solved for, relative to the gradient.
+        cg_steps: The same, as a number of steps at most.
         max_steps: Stops at the latest.
     """
     x = start
@@ -92,7 +94,9 @@ def newton(
         if not active.any():
             break
         right = torch.where(active, -gradient, 0.0)
-        direction = conjugate_gradients(hessian(x), right, torch.zeros_like(x), precondition, dims, cg_tolerance)
+        direction = conjugate_gradients(
+            hessian(x), right, torch.zeros_like(x), precondition, dims, cg_tolerance, cg_steps
+        )
         slope = (gradient * direction).sum(dims, keepdim=True)
         length = active.to(x.dtype)
         for _ in range(30):
@@ -176,10 +180,12 @@ def descend(
 ) -> State:
     """Repeats a step for every trial until its objective falls no further.
 
-    A step that raises a trial's objective is undone, so the objectives never rise.
+    Alternating between blocks of variables is slow where they depend on each other. So a step begins ahead of where the
+    last one ended, in the direction it went, the more so the longer that has worked (Nesterov's momentum). A step that
+    raises a trial's objective is undone and its momentum lost: the objectives of the states kept never rise.
 
     Args:
-        step: (positions of the trials int64 [R'], their state) -> their next state, and its objectives [R'].
+        step: (positions of the trials int64 [R'], where they begin) -> their next state, and its objectives [R'].
         state: Tensors [R, ...].
         tolerance: A trial stops where its objective falls by less than this part of itself.
         max_rounds: Stops at the latest.
@@ -188,17 +194,31 @@ def descend(
         The last state of every trial.
     """
     state = tuple(tensor.clone() for tensor in state)
+    before = tuple(tensor.clone() for tensor in state)
     lowest = state[0].new_full((len(state[0]),), torch.inf)
+    age = torch.zeros_like(lowest)
     trials = torch.arange(len(lowest), device=lowest.device)
     for _ in range(max_rounds):
-        found, objective = step(trials, tuple(tensor[trials] for tensor in state))
+        here = tuple(tensor[trials] for tensor in state)
+        found, objective = step(trials, _ahead(here, tuple(tensor[trials] for tensor in before), age[trials]))
         fall = lowest[trials] - objective
-        better = fall >= 0
-        for tensor, new in zip(state, found, strict=True):
+        better, moved = fall >= 0, age[trials] > 0
+        for tensor, old, now, new in zip(state, before, here, found, strict=True):
+            old[trials[better]] = now[better]
             tensor[trials[better]] = new[better]
         lowest[trials[better]] = objective[better]
+        age[trials] = torch.where(better, age[trials] + 1.0, 0.0)
         # Written so that an objective that is not a number stops its trial.
-        trials = trials[fall > tolerance * objective.abs()]
+        trials = trials[(fall > tolerance * objective.abs()) | (~better & moved)]
         if len(trials) == 0:
             break
     return state
+
+
+def _ahead(here: State, before: State, age: Tensor) -> State:
+    """States moved on in the direction they came: age [R] counts the steps since a trial's last restart."""
+    reach = age / (age + 3.0)
+    return tuple(
+        torch.addcmul(now, reach.view(-1, *[1] * (now.ndim - 1)), now - old)
+        for now, old in zip(here, before, strict=True)
+    )

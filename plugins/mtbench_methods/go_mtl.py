@@ -1,20 +1,19 @@
 """GO-MTL: every task's predictor is a sparse combination of bases that the tasks share.
 
-Paper: Kumar and Daume III, Learning Task Grouping and Overlap in Multi-task Learning, ICML 2012; eq. (3) of Deep Asymmetric
-Multi-task Feature Learning, ICML 2018.
+Paper: Kumar and Daume III, Learning Task Grouping and Overlap in Multi-task Learning, ICML 2012; eq. (3) of Deep
+Asymmetric Multi-task Feature Learning, ICML 2018.
 
-Shapes: R trials, T tasks, d features, k bases. W = L S with bases L [d, k] and coefficients S [k, T], s_t its columns; L_t is
-the mean loss of task t (squared or logistic) over its labelled rows.
+Shapes: R trials, T tasks, d features, k bases. W = L S with bases L [d, k] and coefficients S [k, T], s_t its columns;
+L_t is the mean loss of task t (squared or logistic) over its labelled rows.
 
-Departures: none from the objective. It has local minima; bases start at the singular vectors of single-task ridge weights,
-as in the 2012 paper, so that nothing is random. Intercepts, where a problem has them, carry no penalty.
+Departures: none from the objective. It has local minima; bases start at the singular vectors of single-task ridge
+weights, so that nothing is random. Intercepts, where a problem has them, carry no penalty.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from mtbench import LinearData, LinearSolution, Problem, Reference, SolverMethod, hookimpl, tunable
@@ -54,26 +53,23 @@ class GOMTL(SolverMethod):
         return linear_support(problem)
 
     def solve(self, data: LinearData, params: GOMTLParams) -> LinearSolution:
-        """Alternates S (a lasso per task) and L (a ridge), each on quadratics that majorise the losses and touch them."""
+        """Alternates S (a lasso per task) and L (a ridge), on quadratics that majorise the losses and touch them."""
         k = params.k
 
         def step(trials: Tensor, state: State) -> tuple[State, Tensor]:
             some, mu, lambda_ = data.select(trials), params.mu[trials], params.lambda_[trials]
-            bases, coefficients, gradient = state
+            bases, coefficients = state
+            _, gradient = some.losses_and_gradient(bases @ coefficients)
             # b_t of the quadratic w'H_t w / 2 - b_t'w that has the loss' own gradient at the present weights.
             linear = some.curvature_product(bases @ coefficients) - gradient
             coefficients = sparse_coefficients(some, linear, bases, coefficients, mu, k, n_sweeps=4)
             bases = ridge_bases(some, linear, bases, coefficients, lambda_, k, tolerance=1e-6)
             bases, coefficients = balanced(bases, coefficients, mu, lambda_, k)
-            losses, gradient = some.losses_and_gradient(bases @ coefficients)
-            penalty = mu * coefficients[:, :k].abs().sum((1, 2)) + lambda_ * bases[
-                :, : some.n_features, :k
-            ].square().sum((1, 2))
-            return (bases, coefficients, gradient), losses.sum(1) + penalty
+            losses = some.losses(bases @ coefficients)
+            return (bases, coefficients), losses.sum(1) + penalty(some, bases, coefficients, mu, lambda_)
 
-        bases, coefficients = initial_bases(data, self._single_task(data), k)
-        _, gradient = data.losses_and_gradient(bases @ coefficients)
-        bases, coefficients, _ = descend(step, (bases, coefficients, gradient), self.tolerance, self.max_rounds)
+        start = initial_bases(data, self._single_task(data), k)
+        bases, coefficients = descend(step, start, self.tolerance, self.max_rounds)
         learned = {"bases": bases[:, : data.n_features, :k], "coefficients": coefficients[:, :k]}
         return LinearSolution(bases @ coefficients, n_parameters=k * (data.n_features + data.n_tasks), learned=learned)
 
@@ -81,6 +77,13 @@ class GOMTL(SolverMethod):
         """Ridge weights [R, p, T] with lambda a hundredth of the mean curvature: defined also where rows are few."""
         values, _ = data.mean_curvature_eigen()
         return ridge(data, 0.01 * values.mean(1))
+
+
+def penalty(data: LinearData, bases: Tensor, coefficients: Tensor, mu: Tensor, lambda_: Tensor) -> Tensor:
+    """What eq. (3) adds to the losses, mu |S|_1 + lambda |L|_F^2: [R]. Intercepts are a basis that does not count."""
+    k = bases.shape[2] - (data.n_rows - data.n_features)
+    sparsity = coefficients[:, :k].abs().sum((1, 2))
+    return mu * sparsity + lambda_ * bases[:, :, :k].square().sum((1, 2))
 
 
 @hookimpl

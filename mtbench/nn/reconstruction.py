@@ -1,0 +1,135 @@
+"""Predictors that are also sparse combinations of each other: W close to W B.
+
+Shapes as in `mtbench.nn.linear`: R trials, T tasks, d features, p rows of the weights. B [R, T, T]: row s of column t
+says how much of w_s goes into w_t.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mtbench.nn.linear import LinearData
+from mtbench.nn.ridge import features_only
+from mtbench.nn.solvers import Map, fista, newton, soft_threshold
+
+
+def sparse_combinations(
+    bases: Tensor,
+    targets: Tensor,
+    gamma: Tensor,
+    costs: Tensor,
+    allowed: Tensor,
+    start: Tensor,
+    nonnegative: bool,
+    max_steps: int,
+) -> Tensor:
+    """Minimises gamma |v_t - V b_t|^2 + sum_s c_s |b_st| over every column b_t of B.
+
+    Args:
+        bases: V [R, d, T].
+        targets: The v_t as columns, [R, d, T].
+        gamma: [R].
+        costs: c, not negative, [R, T].
+        allowed: 1 where B may differ from 0, else 0: [T, T] or [R, T, T].
+        start: Where to begin, [R, T, T].
+        nonnegative: Whether B must be.
+        max_steps: Steps of accelerated proximal gradient descent.
+
+    Returns:
+        B [R, T, T].
+    """
+    twice = (2.0 * gamma)[:, None, None]
+    widths = costs[:, :, None]
+    left = twice * bases.mT
+    short = bases @ bases.mT if bases.shape[1] < bases.shape[2] else bases.mT @ bases
+    curvature = twice * torch.linalg.eigvalsh(short)[:, -1, None, None]
+    step = torch.where(curvature > 0, 1.0 / torch.where(curvature > 0, curvature, 1.0), 0.0)
+
+    def gradient(b: Tensor) -> Tensor:
+        return torch.bmm(left, torch.baddbmm(targets, bases, b, beta=-1.0))
+
+    def proximal(b: Tensor, length: Tensor) -> Tensor:
+        if nonnegative:
+            return torch.addcmul(b, length, widths, value=-1.0).clamp_(min=0.0).mul_(allowed)
+        return soft_threshold(b, length * widths) * allowed
+
+    return fista(start * allowed, gradient, proximal, step, (1,), 1e-7, max_steps)
+
+
+def reconstructed_weights(
+    data: LinearData, scale: Tensor, gamma: Tensor, mu: Tensor, transfer: Tensor, start: Tensor, max_steps: int
+) -> Tensor:
+    """Goes towards the minimum of sum_t c_t L_t(w_t) + gamma |W - W B|_F^2 + mu |W|_1 over W.
+
+    Args:
+        data: The losses.
+        scale: c, [R, T].
+        gamma: [R].
+        mu: [R]; trials with l1 norm take proximal gradient steps, others a step of Newton's method.
+        transfer: B [R, T, T].
+        start: Where to begin, [R, p, T].
+        max_steps: Products with the Hessian, or gradients. Enough of them reach the minimum where losses are squared.
+
+    Returns:
+        W [R, p, T].
+    """
+    apart = torch.eye(data.n_tasks, dtype=transfer.dtype, device=transfer.device) - transfer
+    coupling = (2.0 * gamma)[:, None, None] * (apart @ apart.mT)
+    weights = start.clone()
+    for solve, members in ((_smooth_weights, mu == 0), (_sparse_weights, mu > 0)):
+        trials = torch.nonzero(members)[:, 0]
+        if len(trials):
+            some = data.select(trials)
+            weights[trials] = solve(some, scale[trials], coupling[trials], mu[trials], start[trials], max_steps)
+    return weights
+
+
+def _coupled(data: LinearData, coupling: Tensor) -> Map:
+    """The gradient of gamma |W - W B|_F^2, W M with M [R, T, T] = 2 gamma (I - B)(I - B)', and 0 for intercepts."""
+    below = (0, 0, 0, data.n_rows - data.n_features)
+    return lambda w: nn.functional.pad(w[:, : data.n_features] @ coupling, below)
+
+
+def _smooth_weights(
+    data: LinearData, scale: Tensor, coupling: Tensor, mu: Tensor, start: Tensor, max_steps: int
+) -> Tensor:
+    """Newton's method; each task's own curvature and coupling to itself precondition it."""
+    couple = _coupled(data, coupling)
+    own = coupling.diagonal(dim1=1, dim2=2)
+    each = scale[:, None]
+
+    def value_and_gradient(w: Tensor) -> tuple[Tensor, Tensor]:
+        losses, gradient = data.losses_and_gradient(w)
+        pull = couple(w)
+        value = (scale * losses).sum(1)[:, None, None] + 0.5 * (pull * w).sum((1, 2), keepdim=True)
+        return value, each * gradient + pull
+
+    def hessian(w: Tensor) -> Map:
+        bend = data.hessian(w)
+        return lambda v: each * bend(v) + couple(v)
+
+    def precondition(v: Tensor) -> Tensor:
+        return data.curvature_solve(scale, own, v)
+
+    linear = each * data.linear_term()[data.stream].mT
+    enough = 1e-9 * torch.linalg.vector_norm(linear, dim=(1, 2), keepdim=True)
+    # The direction is not solved for any better than this: B changes next, and W with it.
+    return newton(value_and_gradient, hessian, precondition, start, (1, 2), enough, 1e-2, max_steps, max_steps=1)
+
+
+def _sparse_weights(
+    data: LinearData, scale: Tensor, coupling: Tensor, mu: Tensor, start: Tensor, max_steps: int
+) -> Tensor:
+    couple = _coupled(data, coupling)
+    widths = mu[:, None, None] * features_only(data, start)
+    bound = scale * data.largest_curvature() + torch.linalg.eigvalsh(coupling)[:, -1:]
+    return fista(
+        start,
+        lambda w: scale[:, None] * data.losses_and_gradient(w)[1] + couple(w),
+        lambda w, length: soft_threshold(w, length * widths),
+        (1.0 / bound)[:, None],
+        (1, 2),
+        1e-9,
+        max_steps,
+    )

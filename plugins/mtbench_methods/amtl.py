@@ -1,0 +1,151 @@
+"""AMTL: every task's predictor is close to a sparse combination of the others', and bad ones cost more to use.
+
+Paper: Lee, Yang and Hwang, Asymmetric Multi-task Learning Based on Task Relatedness and Loss, ICML 2016; eq. (4) of
+Deep Asymmetric Multi-task Feature Learning, ICML 2018.
+
+Shapes: R trials, T tasks, d features. W [d, T] holds the predictors w_t as columns. B [T, T] is the transfer: row s of
+column t says how much of w_s goes into w_t; its row b_t is what task t gives to others, its diagonal is 0. L_t is the
+mean loss of task t (squared or logistic) over its labelled rows, plus delta / sqrt(N_t).
+
+Departures: `mu` adds an l1 norm of W, which the 2018 paper uses on its synthetic data only; it is 0 unless set.
+Intercepts, where a problem has them, are neither penalised nor transferred. The curriculum's candidates are compared by
+their loss after a few rounds of fitting; the papers do not say how exactly they must be fitted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from mtbench import LinearData, LinearSolution, Problem, Reference, SolverMethod, hookimpl, tunable
+from mtbench.nn.linear_problems import linear_support
+from mtbench.nn.reconstruction import reconstructed_weights, sparse_combinations
+from mtbench.nn.ridge import ridge, sparse_ridge
+from mtbench.nn.solvers import State, descend
+
+
+@dataclass(frozen=True, kw_only=True)
+class AMTLParams:
+    """Hyperparameters of AMTL.
+
+    Attributes:
+        alpha: Cost of transfer from a task, per unit of its loss.
+        gamma: Weight of |W - W B|_F^2.
+        delta: Adds delta / sqrt(N_t) to the loss of task t: transfer from small tasks costs more.
+        mu: Weight of the l1 norm of W; searches leave it at 0.
+        nonnegative: Whether B must be; the 2018 paper lets go of it on its synthetic data.
+        imbalance: Multiplies the cost of transfer from task t by 1 / sqrt(N_t), the 2016 paper's variant.
+        solver: "alternating" between W and B, or "curriculum": tasks enter one at a time, and never change after.
+    """
+
+    alpha: float = tunable(0.1, grid=(1e-2, 1e-1, 1.0), low=1e-3, high=10.0, help="cost of transfer")
+    gamma: float = tunable(1.0, grid=(1e-2, 1e-1, 1.0, 10.0), low=1e-3, high=100.0, help="weight of |W - W B|^2")
+    delta: float = tunable(0.0, help="loss added to small tasks: delta / sqrt(N_t)")
+    mu: float = tunable(0.0, help="l1 norm of the weights")
+    nonnegative: bool = tunable(True, help="B >= 0")
+    imbalance: bool = tunable(False, help="transfer from task t costs 1 / sqrt(N_t)")
+    solver: str = tunable("alternating", grid=("alternating",), choices=("alternating", "curriculum"))
+
+
+class AMTL(SolverMethod):
+    """Asymmetric multi-task learning: min over W, B of sum_t (1 + alpha |b_t|_1) L_t + gamma |W - W B|_F^2."""
+
+    name = "amtl"
+    reference = Reference("Asymmetric Multi-task Learning Based on Task Relatedness and Loss", "ICML 2016")
+    Params = AMTLParams
+
+    tolerance = 1e-5
+    max_rounds = 200
+    candidate_rounds = 3
+
+    def supports(self, problem: Problem) -> str | None:
+        """Binary tasks, or regressions with one output."""
+        return linear_support(problem)
+
+    def solve(self, data: LinearData, params: AMTLParams) -> LinearSolution:
+        """By the solver that the hyperparameters name; both begin at B = 0, where (4) is a ridge for each task."""
+        weights = sparse_ridge(data, params.gamma, params.mu, start=ridge(data, params.gamma))
+        solver = self._alternate if params.solver == "alternating" else self._curriculum
+        weights, transfer = solver(data, params, weights)
+        n_parameters = data.n_tasks * (data.n_features + data.n_tasks - 1)
+        return LinearSolution(weights, n_parameters, learned={"transfer": transfer})
+
+    def _alternate(self, data: LinearData, params: AMTLParams, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """W given B, B given W, until the objective stops falling."""
+        others = 1.0 - torch.eye(data.n_tasks, dtype=weights.dtype, device=weights.device)
+
+        def step(trials: Tensor, state: State) -> tuple[State, Tensor]:
+            some, here = data.select(trials), _of_trials(params, trials)
+            weights, transfer = state
+            v = weights[:, : data.n_features]
+            costs = _costs(some, here) * _losses(some, here, weights)
+            transfer = sparse_combinations(v, v, here.gamma, costs, others, transfer, here.nonnegative, 20)
+            scale = 1.0 + _costs(some, here) * transfer.abs().sum(2)
+            weights = reconstructed_weights(some, scale, here.gamma, here.mu, transfer, weights, 15)
+            return (weights, transfer), objective(some, weights, transfer, here)
+
+        state = (weights, weights.new_zeros(len(weights), data.n_tasks, data.n_tasks))
+        weights, transfer = descend(step, state, self.tolerance, self.max_rounds)
+        return weights, transfer
+
+    def _curriculum(self, data: LinearData, params: AMTLParams, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Tasks enter one at a time, as combinations of those before them; the next is the one of least loss."""
+        entered = torch.zeros_like(data.n_train)
+        transfer = weights.new_zeros(len(weights), data.n_tasks, data.n_tasks)
+        for _ in range(data.n_tasks):
+            weights, transfer = self._candidates(data, params, weights, transfer, entered)
+            losses = _losses(data, params, weights).masked_fill(entered > 0, torch.inf)
+            entered[torch.arange(len(entered)), losses.argmin(1)] = 1.0
+        return weights, transfer
+
+    def _candidates(
+        self, data: LinearData, params: AMTLParams, weights: Tensor, transfer: Tensor, entered: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Tasks still outside: min of L_t + gamma |w_t - W b|^2 + alpha sum_s |b_s| L_s, W and s those that entered."""
+        d = data.n_features
+        known = weights * entered[:, None]
+        costs = _costs(data, params) * _losses(data, params, weights)
+        outside = 1.0 - entered[:, None]
+        allowed = entered[:, :, None] * outside
+        for _ in range(self.candidate_rounds):
+            v, start = weights[:, :d], transfer * outside
+            found = sparse_combinations(known[:, :d], v, params.gamma, costs, allowed, start, params.nonnegative, 20)
+            transfer = torch.where(outside > 0, found, transfer)
+            centre = known @ found
+            moved = ridge(data, params.gamma, centre, weights)
+            moved = sparse_ridge(data, params.gamma, params.mu, moved, centre)
+            weights = torch.where(outside > 0, moved, weights)
+        return weights, transfer
+
+
+def _of_trials(params: AMTLParams, trials: Tensor) -> AMTLParams:
+    """The hyperparameters of some trials."""
+    floats = {name: getattr(params, name)[trials] for name in ("alpha", "gamma", "delta", "mu")}
+    return replace(params, **floats)
+
+
+def _losses(data: LinearData, params: AMTLParams, weights: Tensor) -> Tensor:
+    """L_t + delta / sqrt(N_t): [R, T]."""
+    return data.losses(weights) + params.delta[:, None] / data.n_train.clamp(min=1.0).sqrt()
+
+
+def _costs(data: LinearData, params: AMTLParams) -> Tensor:
+    """What transfer from each task costs per unit of its loss: [R, T]."""
+    balance = data.n_train.clamp(min=1.0).rsqrt() if params.imbalance else torch.ones_like(data.n_train)
+    return params.alpha[:, None] * balance
+
+
+def objective(data: LinearData, weights: Tensor, transfer: Tensor, params: AMTLParams) -> Tensor:
+    """Eq. (4): W [R, p, T] and B [R, T, T] -> [R]."""
+    w = weights[:, : data.n_features]
+    scale = 1.0 + _costs(data, params) * transfer.abs().sum(2)
+    apart = (w - w @ transfer).square().sum((1, 2))
+    return (scale * _losses(data, params, weights)).sum(1) + params.gamma * apart + params.mu * w.abs().sum((1, 2))
+
+
+@hookimpl
+def mtbench_methods() -> list[type[SolverMethod]]:
+    """The methods of this file."""
+    return [AMTL]
