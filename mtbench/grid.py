@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mtbench.dataset import Dataset
-from mtbench.errors import UnknownName
+from mtbench.errors import StudyError, UnknownName
 from mtbench.hyperparameters import Hyperparameter, Range, Value, describe, find, settings
 from mtbench.method import GradientMethod, Method
 from mtbench.plugins import Plugins
@@ -83,7 +83,7 @@ def plan_cells(study: Study, plugins: Plugins, root: Path) -> list[PlannedCell]:
 
     Raises:
         UnknownName: A method, data set, hyperparameter, option or recipe field does not exist.
-        StudyError: A value is out of range.
+        StudyError: A value is out of range, or there are fewer splits.
         DataError: Data are missing or corrupt.
     """
     methods = {name: plugins.method(name) for name in study.methods}
@@ -97,7 +97,8 @@ def plan_cells(study: Study, plugins: Plugins, root: Path) -> list[PlannedCell]:
         recipe = dataset.recipe.override(changes, name)
         refit = recipe.refit if study.refit is None else study.refit
         n_splits = study.splits or dataset.default_splits
-        dataset.check_split(n_splits - 1)
+        if n_splits > dataset.n_splits:
+            raise StudyError(f"{name} has {dataset.n_splits} splits; found {n_splits} asked for.")
         problems = {split: dataset.load(root, split, options) for split in range(n_splits)}
         shapes = {split: _shape(problem) for split, problem in problems.items()}
         for method_name, method_class in methods.items():

@@ -35,6 +35,9 @@ class Watcher(Protocol):
     def planned(self, cell: PlannedCell, phase: str, n_trials: int, n_done: int) -> None:
         """A cell's phase has so many trials, of which so many are in the store already."""
 
+    def measuring(self, cell: PlannedCell, under_way: bool) -> None:
+        """Stack sizes of a cell begin to be measured, or have been."""
+
     def started(self, stack: Stack, progress: Path) -> None:
         """A stack was handed to a worker, which appends "epoch active" lines to a file."""
 
@@ -235,6 +238,7 @@ class Runner:
                 if self._adopt(work):
                     work.phase.open_groups -= 1
                     continue
+                self._watcher.measuring(work.phase.planned, True)
                 self._fly(work, "calibrate", work.group, None, f"calibrate-{work.group[0].id[:16]}")
                 continue
             if self._store.has_stack(work.stack.id):
@@ -267,7 +271,12 @@ class Runner:
             self._study.time_limit,
             self._facts.of(work.phase.planned) if kind == "train" else {},
         )
-        self._flights[self._engine.submit(job)] = _Flight(work, claim, log)
+        try:
+            self._flights[self._engine.submit(job)] = _Flight(work, claim, log)
+        except BaseException:  # an interruption too: other runs should not wait for this one
+            if claim is not None:
+                claim.release()
+            raise
         return log
 
     def _land(self, future: Future[bytes], flight: _Flight) -> None:
@@ -298,6 +307,7 @@ class Runner:
     def _land_calibration(self, work: _Calibration, error: BaseException | None, answer: bytes) -> None:
         phase, planned = work.phase, work.phase.planned
         phase.open_groups -= 1
+        self._watcher.measuring(planned, False)
         if error is None:
             facts: dict[str, Any] = json.loads(answer)
             size = int(facts["stack_size"])

@@ -83,6 +83,7 @@ class Study(BaseModel):
 
 _EXPECTED = {
     "search": "default, grid or random:N with N at least 1",
+    "stack_size": "auto or a whole number, at least 1",
     "devices": "auto, cpu, cpu:N or a list such as cuda:0,cuda:1",
 }
 
@@ -118,13 +119,16 @@ def read_study(path: Path) -> Study:
     Raises:
         StudyError: The file is missing, is no TOML (names the line), or breaks the form of a study (names the key).
     """
+    text = ""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        values = tomllib.loads(text)
     except FileNotFoundError:
         raise StudyError(f"Study file {path} does not exist.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise StudyError(f"Study file {path} cannot be read: {error}.") from None
     except tomllib.TOMLDecodeError as error:
-        raise StudyError(f"{path} is not valid TOML: {error}.") from None
+        last = f"end of document, line {len(text.splitlines())}"
+        raise StudyError(f"{path} is not valid TOML: {str(error).replace('end of document', last)}.") from None
     study = study_from(values, str(path))
     return study.model_copy(update={"plugins": [path.parent / plugin for plugin in study.plugins]})

@@ -31,6 +31,7 @@ class _Row:
     n_trials: int = 0
     n_done: int = 0
     n_failed: int = 0
+    n_measured: int = 0  # groups of trials whose stack size is being measured
     skipped: bool = False
     active: dict[str, Path] = field(default_factory=dict)
 
@@ -39,6 +40,8 @@ class _Row:
         """Where its stacks are."""
         if self.skipped:
             return "skipped"
+        if self.n_measured and not self.active:
+            return "measuring stack sizes"
         if not self.active:
             return "done" if self.n_trials and self.n_done + self.n_failed >= self.n_trials else "waiting"
         epochs = [epoch for epoch in map(_last_epoch, self.active.values()) if epoch]
@@ -61,9 +64,12 @@ class RunDisplay:
         """A cell's phase has so many trials, of which so many are in the store already."""
         row = self._rows[cell.cell.key]
         row.phase, row.skipped = phase, cell.skipped is not None
-        if not row.skipped:
-            row.n_trials += n_trials
-            row.n_done += n_done
+        row.n_trials += n_trials
+        row.n_done += n_done
+
+    def measuring(self, cell: PlannedCell, under_way: bool) -> None:
+        """Stack sizes of a cell begin to be measured, or have been."""
+        self._rows[cell.cell.key].n_measured += 1 if under_way else -1
 
     def started(self, stack: Stack, progress: Path) -> None:
         """A stack was handed to a worker."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -63,19 +64,21 @@ def run(study_file: Path | None, root: Path, plugin_files: tuple[Path, ...], dry
       mtbench run --methods amtfl --datasets digits --set amtfl.alpha=0.1,0.01 --recipe digits.max_epochs=20
       mtbench run study.toml --dry-run
     """
-    study = _study(study_file, plugin_files, given)
-    plugins = plugins_with_warnings(study.plugins)
-    # Imported late, so that mistakes above are answered without waiting for torch.
-    from mtbench.grid import plan_cells
+    with _interruptible():
+        study = _study(study_file, plugin_files, given)
+        plugins = plugins_with_warnings(study.plugins)
+        # Imported late, so that mistakes above are answered without waiting for torch.
+        from mtbench.grid import plan_cells
 
-    cells = plan_cells(study, plugins, root)
-    if dry_run:
-        _show_plan(cells, study)
-        return
-    summary = _run(study, cells, plugins, root)
-    for warning in plugins.warnings:
-        click.echo(f"Warning: {warning}", err=True)
-    _conclude(summary, study)
+        cells = plan_cells(study, plugins, root)
+        if dry_run:
+            _show_plan(cells, study)
+            return
+        n_told = len(plugins.warnings)
+        summary = _run(study, cells, plugins, root)
+        for warning in plugins.warnings[n_told:]:
+            click.echo(f"Warning: {warning}", err=True)
+        _conclude(summary, cells, study)
 
 
 def _run(study: Study, cells: Sequence[PlannedCell], plugins: Plugins, root: Path) -> Summary:
@@ -84,39 +87,59 @@ def _run(study: Study, cells: Sequence[PlannedCell], plugins: Plugins, root: Pat
     from mtbench.runner import Runner
     from mtbench.store import Store
 
-    store = Store.create(study.out)
-    n_told = len(plugins.warnings)
-    # A stop asked for by the system should leave as cleanly as Ctrl-C.
-    signal.signal(signal.SIGTERM, _interrupt)
     engine = LocalEngine(study.devices)
     try:
+        store = Store.create(study.out)
         with display(cells) as watcher:
-            runner = Runner(study, cells, store, engine, plugins, root, watcher)
-            summary = runner.run()
+            return Runner(study, cells, store, engine, plugins, root, watcher).run()
+    finally:
+        with _undisturbed():
+            engine.close()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C, or a stop asked for by the system, ends with the command that goes on."""
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
     except KeyboardInterrupt:
-        click.echo(f"Interrupted. Finished stacks are in {study.out}; go on with:\n  {_command()}", err=True)
-        engine.close()
+        command = shlex.join(["mtbench", *sys.argv[1:]])
+        click.echo(f"Interrupted. What has finished is in the store; go on with:\n  {command}", err=True)
         sys.exit(_INTERRUPTED)
     finally:
-        engine.close()
-    del plugins.warnings[:n_told]
-    return summary
+        signal.signal(signal.SIGTERM, before)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _command() -> str:
-    return shlex.join(["mtbench", *sys.argv[1:]])
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Puts off impatience: a second Ctrl-C must not leave workers behind."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _conclude(summary: Summary, study: Study) -> None:
+def _conclude(summary: Summary, cells: Sequence[PlannedCell], study: Study) -> None:
+    for cell in cells:
+        if cell.skipped is not None:
+            click.echo(f"Skipped {cell.cell.label}: {cell.skipped}", err=True)
+    for note in summary.notes:
+        click.echo(f"Warning: {note}", err=True)
     for (label, status, reason), count in _counted(summary).items():
         click.echo(f"Warning: {label}: {count} trial(s) {status}: {reason}", err=True)
     report = "mtbench report" if study.out == Path("results/default") else f"mtbench report {study.out}"
+    if not (summary.n_finished or summary.n_failed):
+        click.echo(f"Nothing was left to train. See `{report}`.")
+        return
     click.echo(f"{summary.n_finished} trials finished, {summary.n_failed} failed. See `{report}`.")
-    if summary.n_failed and not summary.n_finished:
+    if not summary.n_finished:
         raise click.ClickException(f"No trial finished. `mtbench store list {study.out}` shows why.")
 
 

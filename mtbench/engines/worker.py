@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtbench.engines.base import Job
 from mtbench.errors import MtbenchError
+from mtbench.plugin_sources import describe_fault
 
 if TYPE_CHECKING:
     from mtbench.plugins import Plugins
@@ -72,9 +73,7 @@ def answer(job: Job) -> tuple[bytes | None, str]:
         # SystemExit too: a plugin must not end a worker by calling exit().
         except BaseException as error:
             traceback.print_exc()
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            words = str(error).strip().splitlines() or ["no message"]
-            return None, f"{type(error).__name__}: {words[0]} ({Path(place.filename).name}, line {place.lineno})"
+            return None, describe_fault(error)
 
 
 def _train(job: Job) -> bytes:
