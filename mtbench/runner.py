@@ -72,6 +72,7 @@ class _Training:
 
     phase: _Phase
     stack: Stack
+    again: bool = False  # its worker was killed once in this run
 
 
 @dataclass
@@ -302,6 +303,11 @@ class Runner:
             # Publishing a finished stack removes its claims; any other stays to be trained, by whichever run.
             if claim is not None and claim.path.exists():
                 claim.release()
+        if isinstance(error, JobFailed) and error.status is Status.KILLED and not work.again:
+            # Chance kills should not decide what the search selects; what kills again is left for another run.
+            self.summary.notes.append(f"{work.stack.cell.label}: trained a stack once more: {error}")
+            self._queue.appendleft(_Training(work.phase, work.stack, again=True))
+            return
         self._settle(work, decode(image))
 
     def _land_calibration(self, work: _Calibration, error: BaseException | None, answer: bytes) -> None:

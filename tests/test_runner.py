@@ -53,6 +53,22 @@ class InlineEngine(Engine):
         pass
 
 
+class DeadlyEngine(InlineEngine):
+    """Kills the worker of its first jobs."""
+
+    slots = 1
+
+    def submit(self, job):
+        if len(self.jobs) == self.n_jobs:
+            self.n_jobs = None
+        if self.n_jobs is None:
+            return super().submit(job)
+        self.jobs.append(job)
+        future = Future()
+        future.set_exception(JobFailed(Status.KILLED, "The worker process was killed."))
+        return future
+
+
 class Silent:
     """Watches without a word, and counts."""
 
@@ -283,17 +299,26 @@ def test_two_runs_on_one_store_share_the_work(tmp_path, monkeypatch):
     assert started == {path.stem: 1 for path in store.stack_paths()}
 
 
-def test_a_killed_workers_stack_is_on_record_and_trained_by_the_next_run(run, tmp_path):
-    mark = tmp_path / "killed"
-    parts = {"search": "default", "set": {"probe.act": ["kill once", "train"], "probe.mark": [str(mark)]}}
+def test_a_killed_workers_stack_is_on_record_and_trained_once_more(run, tmp_path):
     engine = LocalEngine("cpu:1")
-    first = run(engine, **parts)
+    done = run(engine, set={"probe.act": ["kill once", "train"], "probe.mark": [str(tmp_path / "killed")]})
     engine.close()
-    assert (first.summary.n_finished, first.summary.n_failed) == (2, 2)
-    assert {status for _, status, _ in first.summary.failures} == {Status.KILLED}
-    assert statuses(first.store) == {"finished": 2, "killed": 2}
+    assert (done.summary.n_finished, done.summary.n_failed) == (4, 0)
+    assert len(done.summary.notes) == 1
+    assert "trained a stack once more: The worker process was ended by SIGKILL" in done.summary.notes[0]
+    (killed,) = [path for path in done.store.stack_paths() if "failed" in path.name]
+    assert done.store.read(killed).status == [Status.KILLED] * 2
+    assert statuses(done.store) == {"finished": 4}
+
+
+def test_a_stack_that_is_killed_again_waits_for_the_next_run(run, tmp_path):
+    parts = {"set": {"probe.act": ["train", "other"]}, "stack_size": 1}
+    deadly = DeadlyEngine(2)
+    first = run(deadly, **parts)
+    assert (first.summary.n_finished, first.summary.n_failed) == (3, 1)
+    assert statuses(first.store) == {"finished": 3, "killed": 1}
     second = run(**parts)
-    assert len(second.trained) == 2
+    assert len(second.trained) == 1
     assert statuses(second.store) == {"finished": 4}
 
 
