@@ -17,6 +17,7 @@ import json
 import math
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -30,10 +31,10 @@ from typing import Any
 
 from mtbench.store import Store
 
-GRID = (
+GRID = shlex.split(
     "--methods nn,mt_nn,stl --datasets digits,amtfl_synthetic --splits 2 --search random:6 --refit "
     "--recipe digits.max_epochs=30 --recipe amtfl_synthetic.max_epochs=30"
-).split()
+)
 KINDS = (("--stack-size", "3"), ("--stack-size", "auto", "--dtype", "float64"))
 MOMENTS = ("any moment", "stacks under way", "publishing")
 _PATIENCE = 300.0
@@ -89,16 +90,18 @@ class Drill:
         self.tally.n_stores += 1
         done, known = 0, set[str]()
         while True:
+            since = time.time()
             process = self._start(path, kind)
             self.tally.n_runs += 1
-            if done < n_kills:
-                done += self._strike(process, path)
+            spared = False  # a stack is trained once more after a kill, not twice: one worker per run is enough
+            while done < n_kills and process.poll() is None:
+                target = self._strike(process, path, since, spared)
+                done += target is not None
+                spared = spared or target == "worker"
             code = process.wait()
             known = self._check(path, known)
-            if code == 0 and done >= n_kills:
+            if code == 0:
                 break
-            if code == 0 and self._rng.random() < 0.5:
-                break  # complete before its kills were spent; else the finished store is resumed and struck again
             if code not in (0, -signal.SIGKILL):
                 self.tally.damage.append(f"{path.name}: a run ended with code {code}; see {self._log(path)}")
                 break
@@ -114,32 +117,32 @@ class Drill:
     def _log(self, path: Path) -> Path:
         return self._folder / f"{path.name}.log"
 
-    def _strike(self, process: subprocess.Popen[bytes], path: Path) -> int:
-        """Waits for a random moment and kills a random target; 0 if the run was over before."""
+    def _strike(self, process: subprocess.Popen[bytes], path: Path, since: float, spared: bool) -> str | None:
+        """Waits for a random moment and kills the driver or, unless they are spared, a worker; None if too late."""
         moment = self._rng.choice(MOMENTS)
         if moment == "any moment":
-            _wait(process, lambda: False, self._rng.uniform(0.0, self._seconds))
-        elif moment == "stacks under way":
-            _wait(process, lambda: bool(_names(path / "logs")), _PATIENCE)
             _wait(process, lambda: False, self._rng.uniform(0.0, 0.5 * self._seconds))
         else:
-            skip = self._rng.uniform(0.0, 0.5 * self._seconds)
-            _wait(process, lambda: False, skip)
-            _wait(process, lambda: any(".h5." in name for name in _names(path / "tmp")), _PATIENCE)
+            _wait(process, lambda: bool(_names(path / "logs", since)), _PATIENCE)
+            _wait(process, lambda: False, self._rng.uniform(0.0, 0.2 * self._seconds))
+        if moment == "publishing":
+            _wait(process, lambda: any(".h5." in name for name in _names(path / "tmp", since)), _PATIENCE)
             time.sleep(self._rng.uniform(0.0, 0.004))
-        workers = children(process.pid)
+        workers = children(process.pid) if moment != "publishing" else []
         target, pid = "driver", process.pid
-        if moment != "publishing" and workers and self._rng.random() < 0.5:
+        if workers and not spared and self._rng.random() < 0.5:
             target, pid = "worker", self._rng.choice(workers)
-        doing = _doing(path, workers)
+        doing = _doing(path, since)
+        if process.poll() is not None:
+            return None
         try:
-            if process.poll() is not None:
-                return 0
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
-            return 0
+            return None
+        if target == "driver":
+            process.wait()
         self.tally.kills[f"{target}, {doing}"] += 1
-        return 1
+        return target
 
     def _check(self, path: Path, known: set[str]) -> set[str]:
         """Every file readable, and every trial that was finished still there."""
@@ -189,21 +192,22 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def _doing(path: Path, workers: Sequence[int]) -> str:
+def _doing(path: Path, since: float) -> str:
     """What a run is about, from the traces it leaves."""
-    if any(".h5." in name for name in _names(path / "tmp")):
+    logs = _names(path / "logs", since)
+    if any(".h5." in name for name in _names(path / "tmp", since)):
         return "publishing"
-    logs = _names(path / "logs")
-    if not workers:
-        return "starting or between stacks"
     if any(name.endswith(".progress") for name in logs):
         return "training"
-    return "calibrating" if any(name.startswith("calibrate") for name in logs) else "worker starting or training"
+    if any(name.startswith("calibrate") for name in logs):
+        return "calibrating"
+    return "worker busy" if logs else "before, between or after stacks"
 
 
-def _names(folder: Path) -> list[str]:
+def _names(folder: Path, since: float) -> list[str]:
+    """Files written lately: those of earlier, killed runs do not count."""
     try:
-        return os.listdir(folder)
+        return [entry.name for entry in os.scandir(folder) if entry.stat().st_mtime >= since]
     except FileNotFoundError:
         return []
 
