@@ -22,7 +22,7 @@ from torch import Tensor
 from mtbench import LinearData, LinearSolution, Problem, Reference, SolverMethod, hookimpl, tunable
 from mtbench.nn.linear_problems import linear_support
 from mtbench.nn.reconstruction import reconstructed_weights, sparse_combinations
-from mtbench.nn.ridge import ridge, sparse_ridge
+from mtbench.nn.ridge import light_ridge, ridge, sparse_ridge
 from mtbench.nn.solvers import State, descend
 
 
@@ -57,7 +57,7 @@ class AMTL(SolverMethod):
     Params = AMTLParams
 
     tolerance = 1e-5
-    max_rounds = 200
+    max_rounds = 100
     candidate_rounds = 3
 
     def supports(self, problem: Problem) -> str | None:
@@ -65,15 +65,19 @@ class AMTL(SolverMethod):
         return linear_support(problem)
 
     def solve(self, data: LinearData, params: AMTLParams) -> LinearSolution:
-        """By the solver that the hyperparameters name; both begin at B = 0, where (4) is a ridge for each task."""
-        weights = sparse_ridge(data, params.gamma, params.mu, start=ridge(data, params.gamma))
+        """By the solver that the hyperparameters name."""
         solver = self._alternate if params.solver == "alternating" else self._curriculum
-        weights, transfer = solver(data, params, weights)
+        weights, transfer = solver(data, params)
         n_parameters = data.n_tasks * (data.n_features + data.n_tasks - 1)
         return LinearSolution(weights, n_parameters, learned={"transfer": transfer})
 
-    def _alternate(self, data: LinearData, params: AMTLParams, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """W given B, B given W, until the objective stops falling."""
+    def _alternate(self, data: LinearData, params: AMTLParams) -> tuple[Tensor, Tensor]:
+        """B given W, W given B, until the objective stops falling.
+
+        It begins at lightly penalised single-task weights. At B = 0 eq. (4) is a ridge of weight gamma, whose solution
+        for a large gamma is near 0: transfer from such predictors is of no use, and a start there would stay there.
+        """
+        weights = light_ridge(data)
         others = 1.0 - torch.eye(data.n_tasks, dtype=weights.dtype, device=weights.device)
 
         def step(trials: Tensor, state: State) -> tuple[State, Tensor]:
@@ -90,8 +94,9 @@ class AMTL(SolverMethod):
         weights, transfer = descend(step, state, self.tolerance, self.max_rounds)
         return weights, transfer
 
-    def _curriculum(self, data: LinearData, params: AMTLParams, weights: Tensor) -> tuple[Tensor, Tensor]:
+    def _curriculum(self, data: LinearData, params: AMTLParams) -> tuple[Tensor, Tensor]:
         """Tasks enter one at a time, as combinations of those before them; the next is the one of least loss."""
+        weights = sparse_ridge(data, params.gamma, params.mu, start=ridge(data, params.gamma))
         entered = torch.zeros_like(data.n_train)
         transfer = weights.new_zeros(len(weights), data.n_tasks, data.n_tasks)
         for _ in range(data.n_tasks):

@@ -19,7 +19,7 @@ from torch import Tensor
 from mtbench import LinearData, LinearSolution, Problem, Reference, SolverMethod, hookimpl, tunable
 from mtbench.nn.latent_bases import balanced, initial_bases, ridge_bases, sparse_coefficients
 from mtbench.nn.linear_problems import linear_support
-from mtbench.nn.ridge import ridge
+from mtbench.nn.ridge import light_ridge
 from mtbench.nn.solvers import State, descend
 
 
@@ -68,15 +68,10 @@ class GOMTL(SolverMethod):
             losses = some.losses(bases @ coefficients)
             return (bases, coefficients), losses.sum(1) + penalty(some, bases, coefficients, mu, lambda_)
 
-        start = initial_bases(data, self._single_task(data), k)
+        start = initial_bases(data, light_ridge(data), k)
         bases, coefficients = descend(step, start, self.tolerance, self.max_rounds)
         learned = {"bases": bases[:, : data.n_features, :k], "coefficients": coefficients[:, :k]}
         return LinearSolution(bases @ coefficients, n_parameters=k * (data.n_features + data.n_tasks), learned=learned)
-
-    def _single_task(self, data: LinearData) -> Tensor:
-        """Ridge weights [R, p, T] with lambda a hundredth of the mean curvature: defined also where rows are few."""
-        values, _ = data.mean_curvature_eigen()
-        return ridge(data, 0.01 * values.mean(1))
 
 
 def penalty(data: LinearData, bases: Tensor, coefficients: Tensor, mu: Tensor, lambda_: Tensor) -> Tensor:
