@@ -5,9 +5,12 @@ Deep Asymmetric Multi-task Feature Learning, ICML 2018.
 
 Shapes: R trials, T tasks, d features. W [d, T] holds the predictors w_t as columns. B [T, T] is the transfer: row s of
 column t says how much of w_s goes into w_t; its row b_t is what task t gives to others, its diagonal is 0. L_t is the
-mean loss of task t (squared or logistic) over its labelled rows, plus delta / sqrt(N_t).
+mean loss of task t (squared or logistic) over its labelled rows, plus an offset that falls as 1 / sqrt(N_t).
 
-Departures: `mu` adds an l1 norm of W, which the 2018 paper uses on its synthetic data only; it is 0 unless set.
+Departures: the offset is delta L_0 sqrt(N_mean / N_t), with L_0 the mean loss of predicting 0 and N_mean the mean N_t,
+instead of a delta in the units of the loss, which the paper tunes to "similar scale" by hand. Without any, (4) has no
+minimum to speak of once the training losses vanish: transfer costs nothing, and predictors that reconstruct each other
+are not regularised at all. `mu` adds an l1 norm of W, which the 2018 paper uses on its synthetic data only; it is 0 unless set.
 Intercepts, where a problem has them, are neither penalised nor transferred. The curriculum's candidates are compared by
 their loss after a few rounds of fitting; the papers do not say how exactly they must be fitted.
 """
@@ -33,16 +36,16 @@ class AMTLParams:
     Attributes:
         alpha: Cost of transfer from a task, per unit of its loss.
         gamma: Weight of |W - W B|_F^2.
-        delta: Adds delta / sqrt(N_t) to the loss of task t: transfer from small tasks costs more.
+        delta: Offset of each task's loss, in units of the loss of predicting 0: small tasks' transfer costs more.
         mu: Weight of the l1 norm of W; searches leave it at 0.
         nonnegative: Whether B must be; the 2018 paper lets go of it on its synthetic data.
         imbalance: Multiplies the cost of transfer from task t by 1 / sqrt(N_t), the 2016 paper's variant.
         solver: "alternating" between W and B, or "curriculum": tasks enter one at a time, and never change after.
     """
 
-    alpha: float = tunable(0.1, grid=(1e-2, 1e-1, 1.0), low=1e-3, high=10.0, help="cost of transfer")
+    alpha: float = tunable(0.1, grid=(1e-2, 1e-1, 1.0), low=0.03, high=10.0, help="cost of transfer")
     gamma: float = tunable(1.0, grid=(1e-2, 1e-1, 1.0, 10.0), low=1e-3, high=100.0, help="weight of |W - W B|^2")
-    delta: float = tunable(0.0, help="loss added to small tasks: delta / sqrt(N_t)")
+    delta: float = tunable(0.3, grid=(0.3,), low=0.1, high=1.0, help="loss added to tasks, the smaller the more")
     mu: float = tunable(0.0, help="l1 norm of the weights")
     nonnegative: bool = tunable(True, help="B >= 0")
     imbalance: bool = tunable(False, help="transfer from task t costs 1 / sqrt(N_t)")
@@ -57,7 +60,8 @@ class AMTL(SolverMethod):
     Params = AMTLParams
 
     tolerance = 1e-5
-    max_rounds = 100
+    # Not convex, and the later the round the more it amplifies rounding; these few reach what transfer there is.
+    max_rounds = 15
     candidate_rounds = 3
 
     def supports(self, problem: Problem) -> str | None:
@@ -132,8 +136,10 @@ def _of_trials(params: AMTLParams, trials: Tensor) -> AMTLParams:
 
 
 def _losses(data: LinearData, params: AMTLParams, weights: Tensor) -> Tensor:
-    """L_t + delta / sqrt(N_t): [R, T]."""
-    return data.losses(weights) + params.delta[:, None] / data.n_train.clamp(min=1.0).sqrt()
+    """L_t and its offset: [R, T]."""
+    sizes = data.n_train.clamp(min=1.0)
+    nothing = data.losses(torch.zeros_like(weights)).mean(1, keepdim=True)
+    return data.losses(weights) + params.delta[:, None] * nothing * (sizes.mean(1, keepdim=True) / sizes).sqrt()
 
 
 def _costs(data: LinearData, params: AMTLParams) -> Tensor:
