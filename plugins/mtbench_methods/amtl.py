@@ -10,9 +10,9 @@ mean loss of task t (squared or logistic) over its labelled rows, plus an offset
 Departures: the offset is delta L_0 sqrt(N_mean / N_t), with L_0 the mean loss of predicting 0 and N_mean the mean N_t,
 instead of a delta in the units of the loss, which the paper tunes to "similar scale" by hand. Without any, (4) has no
 minimum to speak of once the training losses vanish: transfer costs nothing, and predictors that reconstruct each other
-are not regularised at all. `mu` adds an l1 norm of W, which the 2018 paper uses on its synthetic data only; it is 0 unless set.
-Intercepts, where a problem has them, are neither penalised nor transferred. The curriculum's candidates are compared by
-their loss after a few rounds of fitting; the papers do not say how exactly they must be fitted.
+are not regularised at all. `mu` adds an l1 norm of W, which the 2018 paper uses on its synthetic data only; it is 0
+unless set. Intercepts, where a problem has them, are neither penalised nor transferred. The curriculum's candidates are
+compared by their loss after a few rounds of fitting; the papers do not say how exactly they must be fitted.
 """
 
 from __future__ import annotations
