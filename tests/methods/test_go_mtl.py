@@ -1,0 +1,86 @@
+"""GO-MTL: descent, its limiting cases, and the bases of generated data."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mtbench_methods.go_mtl import GOMTL, penalty
+from mtbench_methods.stl import STL
+
+from mtbench.testing.problems import OwnRegression
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> GOMTL:
+    """Stops only where rounding ends the descent."""
+    monkeypatch.setattr(GOMTL, "tolerance", 1e-13)
+    monkeypatch.setattr(GOMTL, "max_rounds", 3000)
+    return GOMTL()
+
+
+def objective(data, solution, params):
+    L, S = solution.learned["bases"], solution.learned["coefficients"]
+    bare = torch.zeros(data.n_trials, data.n_rows, params.k + data.n_rows - data.n_features, dtype=torch.float64)
+    bare[:, : data.n_features, : params.k] = L
+    padded = torch.nn.functional.pad(S, (0, 0, 0, data.n_rows - data.n_features))
+    return data.losses(solution.weights).sum(1) + penalty(data, bare, padded, params.mu, params.lambda_)
+
+
+def test_the_objective_falls_with_every_round(mini_data, solving, monkeypatch) -> None:
+    params = solving.params(GOMTL(), 2, k=2, mu=[0.01, 0.1], lambda_=0.05)
+    values = []
+    for rounds in (1, 2, 3, 5, 8, 20, 60):
+        monkeypatch.setattr(GOMTL, "max_rounds", rounds)
+        values.append(objective(mini_data, GOMTL().solve(mini_data, params), params))
+    assert all((later <= earlier + 1e-12).all() for earlier, later in pairwise(values))
+
+
+def test_bases_and_coefficients_meet_the_optimality_conditions(mini_data, solving, patient) -> None:
+    mu, lambda_ = torch.tensor([0.02, 0.1], dtype=torch.float64), 0.03
+    found = solving.fit(patient, mini_data, k=2, mu=mu, lambda_=lambda_)
+    L, S = found.learned["bases"], found.learned["coefficients"]
+    gradient = mini_data.losses_and_gradient(found.weights)[1]
+    of_features = gradient[:, : mini_data.n_features]
+    torch.testing.assert_close(of_features @ S.mT, -2 * lambda_ * L, rtol=0, atol=1e-4)
+    slope, width = L.mT @ of_features, mu[:, None, None].expand_as(S)
+    used = S.abs() > 1e-8
+    torch.testing.assert_close(slope[used], (-width * S.sign())[used], rtol=0, atol=1e-4)
+    assert (slope.abs() <= width + 1e-4)[~used].all()
+    assert gradient[:, mini_data.n_features :].abs().sum() < 1e-4
+
+
+def test_stacked_equals_alone(miniature, solving) -> None:
+    solving.assert_stacked_equals_alone(
+        GOMTL(), miniature, k=2, mu=[1e-3, 1e-2, 0.1, 1.0], lambda_=[0.1, 0.01, 0.01, 0.1]
+    )
+
+
+def test_as_many_bases_as_tasks_without_penalty_are_single_task_learning(solving, patient) -> None:
+    problem, _ = solving.related_tasks(30)
+    data = solving.data([problem], [0])
+    free = solving.fit(patient, data, k=9, mu=0.0, lambda_=0.0).weights
+    torch.testing.assert_close(free, solving.fit(STL(), data, lambda_=0.0).weights, rtol=0, atol=1e-4)
+
+
+def test_a_great_l1_weight_leaves_nothing_but_intercepts(mini_data, solving) -> None:
+    found = solving.fit(GOMTL(), mini_data, k=2, mu=1e4, lambda_=1.0)
+    assert found.weights[:, : mini_data.n_features].abs().max() < 1e-8
+
+
+def test_the_bases_that_made_the_data_are_found(solving) -> None:
+    # Six rows for eight features: no task could find its predictor alone.
+    problem, W = solving.related_tasks(6, noise=0.01)
+    data = solving.data([problem], [0], intercept=False)
+    found = solving.fit(GOMTL(), data, k=2, mu=1e-3, lambda_=1e-3)
+    alone = solving.fit(STL(), data, lambda_=1e-3).weights[0].numpy()
+    error = np.linalg.norm(found.weights[0].numpy() - W)
+    assert error < 0.15 * np.linalg.norm(alone - W)
+    assert found.n_parameters == 2 * (8 + 9)
+
+
+def test_a_pinned_value(solving) -> None:
+    data = solving.data([OwnRegression().load(Path(), 0, None)], [0])
+    found = solving.fit(GOMTL(), data, k=2, mu=0.1, lambda_=0.1)
+    assert found.weights.norm().item() == pytest.approx(6.473663, rel=1e-4)
