@@ -22,6 +22,8 @@ Value = float | int | str | bool
 
 _META = "mtbench.tunable"
 
+_TRIES = 50
+
 
 @dataclass(frozen=True)
 class Range:
@@ -212,7 +214,10 @@ def settings(
     free = {name: h for name, h in known.items() if h.range is not None and name not in fixed}
     if search == "random":
         drawn = [base]
-        for _ in range(n_draws - 1):
+        # Short lists repeat themselves: so many tries at most for as many distinct settings as were asked for.
+        for _ in range(_TRIES * n_draws):
+            if len(drawn) >= n_draws:
+                break
             row = dict(base)
             # Draw for every hyperparameter, also a fixed one, so that fixing one does not change the others.
             for name, h in known.items():
@@ -222,8 +227,8 @@ def settings(
                         row[name] = value
             for name, values in several.items():
                 row[name] = values[int(rng.integers(len(values)))]
-            drawn.append(row)
-        return _distinct(drawn)
+            drawn = _distinct([*drawn, row])
+        return drawn
     axes: dict[str, Sequence[Value]] = dict(several)
     if search == "grid":
         axes |= {name: h.range.grid for name, h in free.items() if h.range is not None}

@@ -86,7 +86,7 @@ def _check_class(cls: Any, bases: tuple[type, ...]) -> None:
             f"{cls.__qualname__}.name must be lower-case words joined by underscores, like 'my_method'; found {found}."
         )
     if inspect.isabstract(cls):
-        missing = ", ".join(sorted(cls.__abstractmethods__))
+        missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
         raise PluginError(f"{cls.__qualname__} must implement every abstract method of {wanted}; missing: {missing}.")
 
 

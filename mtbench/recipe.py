@@ -10,6 +10,9 @@ from typing import Literal
 
 from mtbench.errors import StudyError, UnknownName
 
+NOT_IDENTITY = ("keep", "refit")
+"""Fields that say what is stored, or done after a search; they change nothing that a trial gives."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:

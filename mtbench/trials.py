@@ -13,7 +13,7 @@ from typing import Any
 
 from mtbench.errors import StoreError
 from mtbench.hyperparameters import Value
-from mtbench.recipe import Recipe
+from mtbench.recipe import NOT_IDENTITY, Recipe
 from mtbench.tasks import Array
 
 IDENTITY_FORMAT = 1
@@ -76,10 +76,9 @@ class Cell:
     def identity(self) -> dict[str, Any]:
         """Its part of a trial's identity, ready for JSON."""
         record = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "recipe"}
-        # Fields at their defaults are left out, so that a recipe can gain a field without orphaning stores. `keep`
-        # decides what is stored and `refit` what is trained besides; neither changes what a trial gives.
-        recipe = {k: v for k, v in dataclasses.asdict(self.recipe).items() if k not in ("keep", "refit")}
-        recipe = {k: v for k, v in recipe.items() if v != getattr(Recipe, k)}
+        # Fields at their defaults are left out, so that a recipe can gain a field without orphaning stores.
+        fields = dataclasses.asdict(self.recipe).items()
+        recipe = {k: v for k, v in fields if k not in NOT_IDENTITY and v != getattr(Recipe, k)}
         return {"format": IDENTITY_FORMAT, **record, "options": dict(self.options), "recipe": recipe}
 
     @cached_property

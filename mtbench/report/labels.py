@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mtbench.recipe import Recipe
+from mtbench.recipe import NOT_IDENTITY, Recipe
 from mtbench.report.cells import CellResults
 
 
@@ -43,7 +43,9 @@ def _method_side(cell: CellResults) -> Side:
 
 def _dataset_side(cell: CellResults) -> Side:
     options = dict(cell.cell["options"])
-    recipe = {**dataclasses.asdict(Recipe()), **cell.cell["recipe"]}  # an identity leaves defaults out
+    # An identity leaves out defaults, and what is only stored or done after the search.
+    defaults = {name: value for name, value in dataclasses.asdict(Recipe()).items() if name not in NOT_IDENTITY}
+    recipe = {**defaults, **cell.cell["recipe"]}
     fields = {"version": cell.cell["dataset_version"], "content": cell.cell["content"][:8], **options, **recipe}
     changed: set[str] = set()
     judged: set[str] = set()
@@ -51,9 +53,9 @@ def _dataset_side(cell: CellResults) -> Side:
         judged |= recipe.keys()
         changed |= recipe.keys() & set(cell.provenance["recipe_overrides"])
     if "options_default" in cell.provenance:
-        defaults = cell.provenance["options_default"]
+        usual = cell.provenance["options_default"]
         judged |= options.keys()
-        changed |= {name for name, value in options.items() if value != defaults.get(name)}
+        changed |= {name for name, value in options.items() if value != usual.get(name)}
     return Side(fields, frozenset(changed), frozenset(judged))
 
 
