@@ -98,7 +98,7 @@ class AMTLSynthetic(Dataset):
     licence = LICENCE
     citation = CITATION
     sources = (BALANCED,)
-    recipe = Recipe(hidden=15, learning_rate=1e-2, batch_size=100, max_epochs=500, patience=50)
+    recipe = Recipe(hidden=15, intercept=False, learning_rate=1e-2, batch_size=100, max_epochs=500, patience=50)
     selection_metric = "rmse"
     report_metric = "rmse"
     n_splits = 5
@@ -126,7 +126,7 @@ class AMTLImbalanced(Dataset):
     citation = CITATION
     sources = VARIANTS
     Options = AMTLImbalancedOptions
-    recipe = Recipe(hidden=15, learning_rate=1e-2, batch_size=100, max_epochs=100, patience=20)
+    recipe = Recipe(hidden=15, intercept=False, learning_rate=1e-2, batch_size=100, max_epochs=100, patience=20)
     selection_metric = "rmse"
     report_metric = "rmse"
     n_splits = 5

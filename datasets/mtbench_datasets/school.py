@@ -62,7 +62,9 @@ class School(Dataset):
     licence = "not stated"
     citation = Reference("Convex multi-task feature learning", "Machine Learning 2008")
     sources = (MATRIX, *SPLITS)
-    recipe = Recipe(hidden=15, learning_rate=1e-2, batch_size=500, max_epochs=40, patience=10, refit=True)
+    recipe = Recipe(
+        hidden=15, intercept=False, learning_rate=1e-2, batch_size=500, max_epochs=40, patience=10, refit=True
+    )
     selection_metric = "rmse"
     report_metric = "rmse"
     also_report = ("pooled_rmse",)
