@@ -49,6 +49,7 @@ class Facts:
             "options_default": {name: h.default for name, h in describe(dataset.Options).items()},
             "search": self._study.search,
             "refit": planned.refit,
+            "selection": self._study.selection,
         }
 
 

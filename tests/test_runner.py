@@ -322,11 +322,31 @@ def test_a_stack_that_is_killed_again_waits_for_the_next_run(run, tmp_path):
     assert statuses(second.store) == {"finished": 4}
 
 
+def test_a_stack_that_another_run_published_beside_a_damaged_file_is_not_trained_again(run, tmp_path):
+    done = run(search="default", stack_size=2)
+    (path,) = done.store.stack_paths()
+    image = path.read_bytes()
+    path.write_bytes(image[:-1])
+    late = Run(tmp_path, search="default", stack_size=2)
+    path.with_name(f"{path.stem}.again-1.h5").write_bytes(image)
+    late.go()
+    assert (late.trained, late.summary.n_finished, late.summary.n_failed) == ([], 2, 0)
+
+
+def test_what_a_killed_writer_left_long_ago_is_removed(run, tmp_path):
+    left = Run(tmp_path).store.path / "tmp" / "x.h5"
+    left.touch()
+    os.utime(left, (0, 0))
+    run()
+    assert not left.exists()
+
+
 def test_provenance_says_what_a_report_needs(run):
     stack = scan(run(recipe={"tiny": {"hidden": 3}}).store).stacks[0]
     facts = stack.provenance
     assert facts["recipe_overrides"] == {"hidden": 3}
     assert (facts["selection_metric"], facts["search"], facts["refit"]) == ("rmse", "default", False)
+    assert facts["selection"] == "per_split"
     assert facts["metrics"]["rmse"]["higher_is_better"] is False
     assert str(PLUGIN) in facts["method_plugin"]
     json.dumps(facts)

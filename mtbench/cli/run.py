@@ -20,8 +20,8 @@ from mtbench.errors import StudyError
 if TYPE_CHECKING:
     from mtbench.grid import PlannedCell
     from mtbench.plugins import Plugins
-    from mtbench.runner import Summary
     from mtbench.study import Study
+    from mtbench.watcher import Summary
 
 _INTERRUPTED = 130
 

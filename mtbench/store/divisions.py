@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mtbench.errors import StoreError
+from mtbench.store.publish import Step, no_step, publish
 
 DIVISION_FORMAT = 1
 
@@ -42,6 +43,69 @@ class Division:
             "facts": dict(self.facts),
         }
         return json.dumps(record, indent=1, default=str).encode() + b"\n"
+
+
+class Divisions:
+    """The divisions of a store. The first for a set of trials holds, whoever kept it.
+
+    Args:
+        store: The store's directory.
+    """
+
+    def __init__(self, store: Path) -> None:
+        self._store = store
+        self._read: dict[str, Division] = {}  # by file name: they never change
+
+    def keep(
+        self, cell_key: str, stacks: Sequence[Sequence[str]], facts: Mapping[str, Any], step: Step = no_step
+    ) -> list[list[str]]:
+        """Keeps how a cell's trials are divided into stacks, unless that is decided already.
+
+        Args:
+            cell_key: `Cell.key` of the cell.
+            stacks: Trial ids, stack by stack.
+            facts: What led to it, for people.
+            step: Told the name of each step of publishing.
+
+        Returns:
+            The division that holds from now on: this one, or the one another run was first to keep.
+
+        Raises:
+            StoreError: It could not be written, or the one that is there cannot be read.
+        """
+        division = Division(cell_key, [list(stack) for stack in stacks], facts)
+        path = self._folder / division.file_name
+        if not path.exists():
+            publish(self._store, path, division.to_bytes(), step)
+        return read_division(path).stacks
+
+    def find(self, cell_key: str, trial_ids: Iterable[str]) -> list[list[str]] | None:
+        """How these trials of a cell are divided, if that is decided.
+
+        Raises:
+            StoreError: The file that says so cannot be read.
+        """
+        path = self._folder / division_name(cell_key, list(trial_ids))
+        return read_division(path).stacks if path.exists() else None
+
+    def of(self, cell_key: str) -> list[Division]:
+        """All divisions of a cell's trials, in the order of their files' names.
+
+        Raises:
+            StoreError: One of the store's divisions cannot be read.
+        """
+        for path in self.paths():
+            if path.name not in self._read:
+                self._read[path.name] = read_division(path)
+        return [division for _, division in sorted(self._read.items()) if division.cell_key == cell_key]
+
+    def paths(self) -> list[Path]:
+        """The files of all divisions, in the order of their names."""
+        return sorted(self._folder.glob("*.json"))
+
+    @property
+    def _folder(self) -> Path:
+        return self._store / "divisions"
 
 
 def division_name(cell_key: str, trial_ids: Sequence[str]) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -79,12 +79,19 @@ class Scan:
     unreadable: list[Checked]
 
 
-def scan(store: Store) -> Scan:
-    """Reads the report columns of all stacks."""
+def scan(store: Store, known: Iterable[StackColumns] = ()) -> Scan:
+    """Reads the report columns of all stacks.
+
+    Args:
+        store: The store.
+        known: What an earlier scan read; files never change, so these are not read again.
+    """
+    read = {stack.path: stack for stack in known}
     stacks, unreadable = [], []
     for path in store.stack_paths():
         try:
-            stacks.append(_stack(path))
+            # A copy, because which trials count depends on the files that came since.
+            stacks.append(replace(read[path]) if path in read else _stack(path))
         except StoreError as error:
             unreadable.append(Checked(path, str(error)))
     _settle(stacks)

@@ -13,16 +13,14 @@ import contextlib
 import itertools
 import json
 import os
-import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from mtbench.errors import StoreError
 from mtbench.store import claims
 from mtbench.store.claims import Claim
-from mtbench.store.divisions import Division, division_name, read_division
+from mtbench.store.divisions import Divisions, read_division
 from mtbench.store.image import decode, encode, result_id, verify_image
 from mtbench.store.publish import Step, explained, no_step, publish
 from mtbench.store.summary import read_summary
@@ -31,7 +29,6 @@ from mtbench.trials import FINAL, StackResult
 
 STORE_FORMAT = 1
 _OWN = {"store.json", "stacks", "divisions", "claims", "tmp", "checkpoints", "logs"}
-_LEFTOVER_AFTER = 3600.0
 
 
 class Store:
@@ -44,12 +41,14 @@ class Store:
         path: The directory.
         uuid: Tells this store from others.
         step: Told each step of publishing, for tests.
+        divisions: How cells are divided into stacks.
     """
 
     def __init__(self, path: Path, uuid: str, step: Step = no_step) -> None:
         self.path = path
         self.uuid = uuid
         self.step = step
+        self.divisions = Divisions(path)
 
     @classmethod
     def create(cls, path: Path) -> Store:
@@ -159,9 +158,26 @@ class Store:
         return [Path(path) for path in sorted(found)]
 
     def has_stack(self, stack_id: str) -> bool:
-        """Whether the stack is finished, and its file can be read."""
-        again = self._shard(stack_id).glob(f"{stack_id}.again-*.h5")
-        return any(_readable(path) for path in itertools.chain([self.stack_path(stack_id)], again))
+        """Whether the stack is finished, and a file of it can be read."""
+        return any(_readable(path) for path in self._finished_paths(stack_id))
+
+    def read_stack(self, stack_id: str) -> StackResult:
+        """All that is known of a finished stack, from the first of its files that can be read.
+
+        Raises:
+            StoreError: None can be.
+        """
+        faults = []
+        for path in self._finished_paths(stack_id):
+            try:
+                return self.read(path)
+            except StoreError as error:
+                faults.append(str(error))
+        raise StoreError(f"No file of stack {stack_id} can be read: {' '.join(faults)}")
+
+    def _finished_paths(self, stack_id: str) -> list[Path]:
+        """Where a finished stack may lie: under its name or, where that is taken by a damaged file, beside it."""
+        return [self.stack_path(stack_id), *sorted(self._shard(stack_id).glob(f"{stack_id}.again-*.h5"))]
 
     def finished_ids(self) -> set[str]:
         """Ids of the trials that need not be trained again. Files that cannot be read count for nothing."""
@@ -180,46 +196,6 @@ class Store:
             StoreError: The file cannot be read or is damaged.
         """
         return decode(path)
-
-    def save_division(
-        self, cell_key: str, stacks: Sequence[Sequence[str]], facts: Mapping[str, Any]
-    ) -> list[list[str]]:
-        """Keeps how a cell's trials are divided into stacks, unless that is decided already.
-
-        Args:
-            cell_key: `Cell.key` of the cell.
-            stacks: Trial ids, stack by stack.
-            facts: What led to it, for people.
-
-        Returns:
-            The division that holds from now on: this one, or the one another run was first to keep.
-
-        Raises:
-            StoreError: It could not be written, or the one that is there cannot be read.
-        """
-        division = Division(cell_key, [list(stack) for stack in stacks], facts)
-        path = self.path / "divisions" / division.file_name
-        if not path.exists():
-            publish(self.path, path, division.to_bytes(), self.step)
-        return read_division(path).stacks
-
-    def division_for(self, cell_key: str, trial_ids: Iterable[str]) -> list[list[str]] | None:
-        """How these trials of a cell are divided, if that is decided.
-
-        Raises:
-            StoreError: The file that says so cannot be read.
-        """
-        path = self.path / "divisions" / division_name(cell_key, list(trial_ids))
-        return read_division(path).stacks if path.exists() else None
-
-    def divisions(self) -> Iterator[Division]:
-        """All divisions, in the order of their files' names.
-
-        Raises:
-            StoreError: One cannot be read.
-        """
-        for path in sorted((self.path / "divisions").glob("*.json")):
-            yield read_division(path)
 
     def claim(self, stack_id: str) -> Claim | None:
         """Takes the right to train a stack, so that two runs do not train it at the same time.
@@ -240,25 +216,8 @@ class Store:
         """Reads every file in full and checks all that can be checked, file by file."""
         for path in self.stack_paths():
             yield Checked.of(path, check_stack)
-        for path in sorted((self.path / "divisions").glob("*.json")):
+        for path in self.divisions.paths():
             yield Checked.of(path, read_division)
-
-    def clean_tmp(self) -> int:
-        """Removes what dead writers left behind more than an hour ago.
-
-        Returns:
-            The number of files removed.
-        """
-        removed = 0
-        for path in (self.path / "tmp").glob("*"):
-            with contextlib.suppress(OSError):
-                # The number is this machine's or another's; a living process of that number keeps the file either way.
-                writer = path.name.rpartition(".")[2].partition("-")[0]
-                living = writer.isdigit() and claims.alive(int(writer))
-                if not living and time.time() - path.stat().st_mtime > _LEFTOVER_AFTER:
-                    path.unlink()
-                    removed += 1
-        return removed
 
 
 def _readable(path: Path) -> bool:

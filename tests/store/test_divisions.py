@@ -6,27 +6,25 @@ from mtbench.errors import StoreError
 
 
 def test_the_first_division_of_a_set_of_trials_holds(store):
-    assert store.division_for("cell", ["a", "b", "c"]) is None
-    assert store.save_division("cell", [["a", "b"], ["c"]], {"device": "cpu"}) == [["a", "b"], ["c"]]
-    assert store.save_division("cell", [["c"], ["b"], ["a"]], {}) == [["a", "b"], ["c"]]
-    assert store.division_for("cell", ["c", "a", "b"]) == [["a", "b"], ["c"]]
+    assert store.divisions.find("cell", ["a", "b", "c"]) is None
+    assert store.divisions.keep("cell", [["a", "b"], ["c"]], {"device": "cpu"}) == [["a", "b"], ["c"]]
+    assert store.divisions.keep("cell", [["c"], ["b"], ["a"]], {}) == [["a", "b"], ["c"]]
+    assert store.divisions.find("cell", ["c", "a", "b"]) == [["a", "b"], ["c"]]
 
 
 def test_a_racing_run_gets_the_division_that_was_first(store):
     def other_run(step: str) -> None:
-        store.step = lambda _: None
-        assert store.save_division("cell", [["a"], ["b"]], {}) == [["a"], ["b"]]
+        assert store.divisions.keep("cell", [["a"], ["b"]], {}) == [["a"], ["b"]]
 
-    store.step = other_run
-    assert store.save_division("cell", [["a", "b"]], {}) == [["a"], ["b"]]
+    assert store.divisions.keep("cell", [["a", "b"]], {}, other_run) == [["a"], ["b"]]
 
 
 def test_other_cells_and_other_trials_are_divided_on_their_own(store):
-    store.save_division("cell", [["a", "b"]], {"stack": 2})
-    assert store.division_for("cell", ["a"]) is None
-    assert store.division_for("other", ["a", "b"]) is None
-    store.save_division("cell", [["a"], ["b"], ["c"]], {})
-    found = sorted(store.divisions(), key=lambda division: len(division.stacks))
+    store.divisions.keep("cell", [["a", "b"]], {"stack": 2})
+    assert store.divisions.find("cell", ["a"]) is None
+    assert store.divisions.find("other", ["a", "b"]) is None
+    store.divisions.keep("cell", [["a"], ["b"], ["c"]], {})
+    found = sorted(store.divisions.of("cell"), key=lambda division: len(division.stacks))
     assert [division.stacks for division in found] == [[["a", "b"]], [["a"], ["b"], ["c"]]]
     assert found[0].facts == {"stack": 2}
     assert found[0].cell_key == "cell"
@@ -36,9 +34,9 @@ def test_other_cells_and_other_trials_are_divided_on_their_own(store):
     "content", ["", "{}", "[]", '{"format":1,"cell":"cell","stacks":[["x"]],"facts":{}}', '{"format":1,"cell":3}']
 )
 def test_a_damaged_division_is_named_with_a_remedy(store, content):
-    store.save_division("cell", [["a", "b"]], {})
+    store.divisions.keep("cell", [["a", "b"]], {})
     (path,) = (store.path / "divisions").iterdir()
     path.write_text(content)
     with pytest.raises(StoreError, match=f"{path.name}.*Move it away"):
-        store.division_for("cell", ["a", "b"])
+        store.divisions.find("cell", ["a", "b"])
     assert [checked.ok for checked in store.verify()] == [False]

@@ -37,6 +37,16 @@ def test_a_scan_gives_the_columns_that_were_published(store, result):
         assert np.array_equal(getattr(stack, name), getattr(published, name))
 
 
+def test_a_scan_does_not_read_again_what_is_known_and_still_counts_anew(store, result):
+    store.publish_stack(result(statuses=[Status.FAILED] * 3, full=False))
+    known = scan(store).stacks
+    store.publish_stack(result())
+    known[0].path.write_bytes(b"")
+    failed, finished = sorted(scan(store, known).stacks, key=lambda stack: stack.path.name)
+    assert (failed.counts.tolist(), finished.counts.tolist()) == ([False] * 3, [True] * 3)
+    assert known[0].counts.tolist() == [True] * 3
+
+
 def test_stacks_of_one_cell_share_its_parsed_identity(store, result):
     store.publish_stack(result(split=0))
     store.publish_stack(result(split=1, full=False))

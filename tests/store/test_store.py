@@ -11,6 +11,7 @@ import pytest
 from mtbench.errors import StoreError
 from mtbench.store import Store, encode
 from mtbench.store.image import result_id
+from mtbench.store.leftovers import clear_leftovers
 from mtbench.trials import FINAL, Status
 
 
@@ -103,11 +104,25 @@ def test_a_result_is_kept_although_an_unreadable_file_has_its_name(store, result
     assert store.publish_stack(result())
     assert store.has_stack(stack)
     assert store.finished_ids() == {trial.id for trial in result().trials}
+    assert np.array_equal(store.read_stack(stack).best_epoch, result().best_epoch)
     assert not store.publish_stack(result())
     assert [(checked.path.name, checked.ok) for checked in store.verify()] == [
         (f"{stack}.again-1.h5", True),
         (path.name, False),
     ]
+
+
+def test_a_finished_stack_is_read_from_whichever_file_can_be(store, result):
+    stack = result_id(result())
+    store.publish_stack(result())
+    path = store.stack_path(stack)
+    image = bytearray(path.read_bytes())
+    image[image.find(b"the last line")] ^= 1
+    path.write_bytes(image)
+    with pytest.raises(StoreError, match=f"No file of stack {stack} can be read: .*SHA-256"):
+        store.read_stack(stack)
+    path.with_name(f"{stack}.again-1.h5").write_bytes(encode(result()))
+    assert store.read_stack(stack).log == result().log
 
 
 def test_a_worker_cannot_publish_what_is_no_stack(store):
@@ -161,7 +176,7 @@ def test_disposable_folders_may_go_at_any_time(store, result):
         (store.path / folder).rmdir()
     assert store.claim("c" * 64)
     assert store.finished_ids()
-    assert store.clean_tmp() == 0
+    assert clear_leftovers(store.path) == 0
 
 
 def test_leftovers_of_dead_writers_are_removed_after_an_hour(store):
@@ -172,7 +187,7 @@ def test_leftovers_of_dead_writers_are_removed_after_an_hour(store):
         path.touch()
         if age:
             os.utime(path, (age, age))
-    assert store.clean_tmp() == 1
+    assert clear_leftovers(store.path) == 1
     assert sorted(path.name for path in (store.path / "tmp").iterdir()) == [
         f"mine.{os.getpid()}-ab",
         f"new.{ended.pid}-ab",
