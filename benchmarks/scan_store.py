@@ -1,13 +1,16 @@
 """How long a report's scan of a large store takes: `python -m benchmarks.scan_store`.
 
 Makes stores of 20,000 trials (12 tasks, two parts with one metric each) in a temporary directory, once as stacks of 25
-and once as stacks of one, and prints the median time of several scans on one core.
+and once as stacks of one, and prints the median time of several scans, and of whole commands: `mtbench report` on that
+store, and the help texts, each in a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -51,6 +54,11 @@ def stack_result(cell: Cell, first: int, n_trials: int) -> StackResult:
             "device": "cpu: a processor of some name",
             "stack_size": n_trials,
             "wall_seconds": float(rng.random()),
+            "task_names": [f"task_{t}" for t in range(N_TASKS)],
+            "selection_metric": "rmse",
+            "report_metric": "rmse",
+            "also_report": [],
+            "metrics": {"rmse": {"higher_is_better": False, "per_task": True, "title": "RMSE, mean over tasks"}},
             "peak_memory": 123456789,
         },
     )
@@ -82,10 +90,25 @@ def measure(n_trials: int, stack_size: int, repeats: int) -> None:
             times["finished_ids"].append(time.perf_counter() - begun)
         assert n_finished == n_trials == sum(len(stack.ids) for stack in found.stacks)
         assert not found.unreadable
+        times["mtbench report"] = commands(["report", str(store.path)], repeats)
         print(f"{n_trials} trials in {len(found.stacks)} stacks of {stack_size} (written in {filled:.1f} s)")
-        for name, seconds in times.items():
-            spread = f"{min(seconds):.3f} to {max(seconds):.3f}"
-            print(f"  {name}: median {statistics.median(seconds):.3f} s of {repeats} ({spread})")
+        show(times)
+
+
+def commands(arguments: list[str], repeats: int) -> list[float]:
+    """Wall seconds of `mtbench ARGUMENTS`, each time in a new process."""
+    seconds = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "mtbench", *arguments], check=True, capture_output=True)
+        seconds.append(time.perf_counter() - begun)
+    return seconds
+
+
+def show(times: dict[str, list[float]]) -> None:
+    for name, seconds in times.items():
+        spread = f"{min(seconds):.3f} to {max(seconds):.3f}"
+        print(f"  {name}: median {statistics.median(seconds):.3f} s of {len(seconds)} ({spread})")
 
 
 def main() -> None:
@@ -94,6 +117,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--stack-sizes", type=int, nargs="+", default=[25, 1])
     chosen = parser.parse_args()
+    print("help texts")
+    show(
+        {f"mtbench {' '.join(words)}": commands(words, chosen.repeats) for words in (["--help"], ["report", "--help"])}
+    )
     for stack_size in chosen.stack_sizes:
         measure(chosen.trials, stack_size, chosen.repeats)
 
