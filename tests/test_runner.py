@@ -17,6 +17,7 @@ from mtbench.engines.worker import answer
 from mtbench.errors import StoreError
 from mtbench.grid import plan_cells
 from mtbench.plugins import load_plugins
+from mtbench.report.reading import read
 from mtbench.report.selected import selected_trials
 from mtbench.runner import Runner
 from mtbench.store import Store, scan
@@ -203,6 +204,12 @@ def test_refits_are_trained_on_what_the_search_selected_and_both_scores_are_kept
         assert stack.epochs[i] == setting.best_epochs[setting.seeds.index(int(stack.seed[i]))]
         assert list(stack.metrics) == ["test"]
     assert all("validation" in s.metrics and "test" in s.metrics for s in stacks if s.phase[0] == "search")
+
+
+def test_a_report_of_a_run_takes_the_rule_that_the_run_selected_by(run):
+    done = run(search="random:3", refit=True, selection="across_splits")
+    _, board = read(done.store.path)
+    assert [(row.selection, row.refit) for row in board.rows] == [("across_splits", True)]
 
 
 def test_predictions_are_kept_of_refits_and_not_of_the_search(run):

@@ -31,14 +31,13 @@ def _names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str,
     "--select",
     "rule",
     type=click.Choice(["per_split", "across_splits"]),
-    default="per_split",
-    show_default=True,
-    help="How validation results choose a setting: one for each split, or one for all.",
+    help="How validation results choose a setting: one for each split, or one for all.  [default: that of the runs, "
+    "per_split where they differ]",
 )
 @click.option("--methods", metavar="A,B", default="", callback=_names, help="Show these methods only.")
 @click.option("--datasets", metavar="X,Y", default="", callback=_names, help="Show these data sets only.")
 def report(
-    directory: Path, format_: str, per_task: bool, rule: str, methods: tuple[str, ...], datasets: tuple[str, ...]
+    directory: Path, format_: str, per_task: bool, rule: str | None, methods: tuple[str, ...], datasets: tuple[str, ...]
 ) -> None:
     """Prints the leaderboard of the results store in DIR, results/default unless told otherwise.
 

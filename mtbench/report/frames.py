@@ -43,12 +43,13 @@ class Results:
     warnings: tuple[str, ...]
 
 
-def load(directory: str | Path, select: str = "per_split") -> Results:
+def load(directory: str | Path, select: str | None = None) -> Results:
     """Reads a results store.
 
     Args:
         directory: The store.
-        select: Name of the selection rule, "per_split" or "across_splits".
+        select: Name of the selection rule, "per_split" or "across_splits"; None for the one that the store's runs
+            name, "per_split" where they do not agree.
 
     Raises:
         StoreError: There is no store, or it is of another format version.

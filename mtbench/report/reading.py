@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mtbench.report.cells import gather
 from mtbench.report.entries import Entry, entries
 from mtbench.report.leaderboard import Leaderboard, leaderboard
-from mtbench.report.selection import rule_named
-from mtbench.store.scan import scan
+from mtbench.report.selection import RULES, rule_named
+from mtbench.store.scan import StackColumns, scan
 from mtbench.store.store import Store
 
 
 def read(
-    directory: Path, rule: str, methods: Sequence[str] = (), datasets: Sequence[str] = ()
+    directory: Path, rule: str | None = None, methods: Sequence[str] = (), datasets: Sequence[str] = ()
 ) -> tuple[list[Entry], Leaderboard]:
     """Reads a store and selects in it.
 
     Args:
         directory: The store.
-        rule: Name of the selection rule.
+        rule: Name of the selection rule; None for the one that the store's runs name.
         methods: Methods the leaderboard shows, by name or label; empty shows all.
         datasets: Likewise.
 
@@ -31,11 +31,25 @@ def read(
         StoreError: There is no store, or it is of another format version.
         UnknownName: There is no such rule, method or data set.
     """
-    rule_named(rule)
+    if rule is not None:
+        rule_named(rule)
     found = scan(Store.open(directory))
+    rule = rule or _recorded_rule(found.stacks)
     cells = entries(gather(found.stacks), rule)
     board = leaderboard(cells, rule, methods, datasets)
     return cells, board.with_warning(_unreadable([checked.path.name for checked in found.unreadable]))
+
+
+def _recorded_rule(stacks: Iterable[StackColumns]) -> str:
+    """The selection rule all stacks name, else "per_split".
+
+    Where there are refits they alone are asked: a rule decides what is refitted, and may change after the search.
+    """
+    named: dict[bool, set[str]] = {True: set(), False: set()}
+    for stack in stacks:
+        named["refit" in stack.phase].add(str(stack.provenance.get("selection")))
+    agreed = named[True] or named[False]
+    return next((rule for rule in RULES if agreed == {rule}), "per_split")
 
 
 def _unreadable(names: Sequence[str]) -> str:

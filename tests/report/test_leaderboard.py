@@ -218,6 +218,25 @@ def test_what_is_stored_besides_results_makes_no_variant(results_store, outcome)
     assert (row.mean, row.n_splits) == (2.0, 2)
 
 
+@pytest.mark.parametrize(
+    ("search", "refit", "rule"),
+    [
+        (["across_splits"], [], "across_splits"),
+        (["per_split", "across_splits"], [], "per_split"),
+        (["across_splits", None], [], "per_split"),
+        (["per_split"], ["across_splits", "across_splits"], "across_splits"),
+        (["across_splits"], ["per_split", "across_splits"], "per_split"),
+        (["unheard_of"], [], "per_split"),
+        ([["a list"]], [], "per_split"),
+    ],
+)
+def test_unless_told_otherwise_the_rule_is_that_of_the_runs(results_store, outcome, search, refit, rule):
+    for split, (epochs, name) in enumerate([*((None, name) for name in search), *((7, name) for name in refit)]):
+        named = {} if name is None else {"selection": name}
+        results_store.write(results_store.cell(), outcome(split=split, epochs=epochs), **named)
+    assert {row.selection for row in read(results_store.path)[1].rows} == {rule}
+
+
 def test_across_splits_can_be_asked_for(results_store, outcome):
     results_store.write(
         results_store.cell(),
