@@ -6,8 +6,7 @@ Shapes: K trials of the stack, R of them still held, P parameters, S streams (sp
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -22,46 +21,11 @@ from mtbench.training.data import Columns, PartData, epoch_rows
 from mtbench.training.evaluate import Evaluator
 from mtbench.training.memory import is_out_of_memory
 from mtbench.training.optimisers import clip_, optimiser_for
+from mtbench.training.progress import EpochListener, Progress
 from mtbench.training.stacked import StackedModels, StackState
 from mtbench.trials import LEARNING_RATE, Trial
 
-EpochListener = Callable[[int, int], None]
-"""Called with (epoch, trials that still train)."""
-
 _LEAVE = 0.75  # finished trials are taken out once this share or less of those held still trains
-
-
-@dataclass
-class Progress:
-    """What is known of each of the K trials, whether it still trains or not.
-
-    Attributes:
-        snapshot: The state at each trial's best epoch.
-        best: Best validation headline so far.
-        best_epoch: The epoch it was seen at.
-        diverged: Whether its loss or parameters stopped being finite.
-        seconds: Its share of the training time.
-        history: By name, one array [K] per look.
-    """
-
-    snapshot: StackState
-    best: Array
-    best_epoch: Array
-    diverged: Array
-    seconds: Array
-    history: dict[str, list[Array]] = field(default_factory=dict)
-
-    @classmethod
-    def start(cls, initial: StackState) -> Progress:
-        """Before the first epoch."""
-        k = len(initial.theta)
-        return cls(initial.clone(), np.full(k, np.nan), np.zeros(k, np.int64), np.zeros(k, bool), np.zeros(k))
-
-    def note(self, name: str, trials: Array, values: Array | float) -> None:
-        """Adds one look's values of some trials to the history."""
-        row = np.full(len(self.best), np.nan)
-        row[trials] = values
-        self.history.setdefault(name, []).append(row)
 
 
 class GradientStack:

@@ -19,7 +19,7 @@ from mtbench.nn.linear_problems import linear_data
 from mtbench.tasks import Array, Problem
 from mtbench.training.data import PartData
 from mtbench.training.evaluate import Evaluator
-from mtbench.training.gradient import EpochListener, Progress
+from mtbench.training.progress import EpochListener, Progress
 from mtbench.training.stacked import StackState, method_params
 from mtbench.trials import Trial
 

@@ -12,8 +12,9 @@ from mtbench.dataset import Dataset
 from mtbench.method import GradientMethod, Method, SolverMethod
 from mtbench.tasks import Array, Problem
 from mtbench.training.evaluate import metrics_by_part
-from mtbench.training.gradient import EpochListener, GradientStack
+from mtbench.training.gradient import GradientStack
 from mtbench.training.memory import is_out_of_memory, peak_bytes
+from mtbench.training.progress import EpochListener
 from mtbench.training.solver import SolverStack
 from mtbench.trials import StackResult, Status, Trial
 

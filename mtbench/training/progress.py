@@ -1,0 +1,50 @@
+"""What is known of each trial of a stack while it trains.
+
+Shapes: K trials of the stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mtbench.tasks import Array
+from mtbench.training.stacked import StackState
+
+EpochListener = Callable[[int, int], None]
+"""Called with (epoch, trials that still train)."""
+
+
+@dataclass
+class Progress:
+    """What is known of each of the K trials, whether it still trains or not.
+
+    Attributes:
+        snapshot: The state at each trial's best epoch.
+        best: Best validation headline so far.
+        best_epoch: The epoch it was seen at.
+        diverged: Whether its loss or parameters stopped being finite.
+        seconds: Its share of the training time.
+        history: By name, one array [K] per look.
+    """
+
+    snapshot: StackState
+    best: Array
+    best_epoch: Array
+    diverged: Array
+    seconds: Array
+    history: dict[str, list[Array]] = field(default_factory=dict)
+
+    @classmethod
+    def start(cls, initial: StackState) -> Progress:
+        """Before the first epoch."""
+        k = len(initial.theta)
+        return cls(initial.clone(), np.full(k, np.nan), np.zeros(k, np.int64), np.zeros(k, bool), np.zeros(k))
+
+    def note(self, name: str, trials: Array, values: Array | float) -> None:
+        """Adds one look's values of some trials to the history."""
+        row = np.full(len(self.best), np.nan)
+        row[trials] = values
+        self.history.setdefault(name, []).append(row)
