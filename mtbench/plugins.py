@@ -7,23 +7,21 @@ that raises never changes a result. Importing this module does not import torch;
 from __future__ import annotations
 
 import copy
-import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from mtbench import hookspecs, names
+from mtbench import names
 from mtbench.errors import PluginError, UnknownName
 from mtbench.plugin_contracts import check_dataset, check_engine, check_method
-from mtbench.plugin_sources import GROUP, Found, Owner, describe_fault, installed_plugins, plugin_file
+from mtbench.plugin_hooks import Hooks
+from mtbench.plugin_sources import Found, Owner, describe_fault, installed_plugins, plugin_file
 
 if TYPE_CHECKING:
     from mtbench.dataset import Dataset
     from mtbench.method import Method
-
-_HOOK_PREFIX = "mtbench_"
 
 
 def load_plugins(files: Sequence[Path] = ()) -> Plugins:
@@ -73,8 +71,7 @@ class Plugins:
         self.warnings: list[str] = []
         self._offered: dict[str, list[Owner]] = {}
         self._blamed: set[tuple[Owner, str]] = set()
-        self._manager = pluggy.PluginManager(GROUP)
-        self._manager.add_hookspecs(hookspecs)
+        self._hooks = Hooks()
         self._kinds: tuple[tuple[str, dict[str, Any], Callable[[Any], None]], ...] = (
             ("mtbench_methods", self.methods, check_method),
             ("mtbench_datasets", self.datasets, check_dataset),
@@ -93,16 +90,16 @@ class Plugins:
                 raise PluginError(found.fault)
             if found.plugin is None:
                 raise PluginError("It must be a module or an object with hooks; found None.")
-            if any(plugin is found.plugin for _, plugin in self._manager.list_name_plugin()):
+            if self._hooks.knows(found.plugin):
                 return
-            self._register(found)
+            self._hooks.register(found)
         except PluginError as error:
             raise PluginError(f"The {owner} was left out: {error}") from error
-        if not self._manager.get_hookcallers(found.plugin):
+        if not self._hooks.implemented_by(found.plugin):
             return
         self.owners.append(owner)
         for hook_name, registry, check in self._kinds:
-            for implementation in self._implementations(hook_name, found.plugin):
+            for implementation in self._hooks.implementations(hook_name, found.plugin):
                 for cls in self._provided(owner, hook_name, implementation):
                     self._take(owner, cls, registry, check)
 
@@ -144,7 +141,7 @@ class Plugins:
             hook_name: One of the events of `mtbench.hookspecs`.
             kwargs: The event's arguments.
         """
-        for implementation in self._implementations(hook_name):
+        for implementation in self._hooks.implementations(hook_name):
             arguments = copy.deepcopy({name: kwargs[name] for name in implementation.argnames})
             try:
                 implementation.function(**arguments)
@@ -154,42 +151,6 @@ class Plugins:
     def warn(self, message: str) -> None:
         """Notes a fault, in one line."""
         self.warnings.append(" ".join(message.split()))
-
-    def _register(self, found: Found) -> None:
-        """Registers with pluggy, or leaves no trace.
-
-        Raises:
-            PluginError: A hook is misspelt, unmarked, takes an argument that does not exist, or is a wrapper.
-        """
-        manager, plugin = self._manager, found.plugin
-        try:
-            manager.register(plugin, name=found.owner.plugin)
-        except (pluggy.PluginValidationError, ValueError) as error:
-            raise PluginError(" ".join(str(error).split())) from error
-        try:
-            callers = manager.get_hookcallers(plugin) or []
-            known = [caller.name for caller in self._specified()]
-            for caller in callers:
-                if not (caller.has_spec() or all(i.optionalhook for i in caller.get_hookimpls())):
-                    raise PluginError(str(UnknownName.among("hook", caller.name, known)))
-            if any(i.wrapper or i.hookwrapper for name in known for i in self._implementations(name, plugin)):
-                raise PluginError("Hook wrappers are refused: they could change what other plugins provide or hear.")
-            unmarked = [name for name in _hook_functions(plugin) if name not in {caller.name for caller in callers}]
-            if unmarked:
-                raise PluginError(f"{unmarked[0]} must be marked with @hookimpl (from mtbench import hookimpl).")
-            if not (callers or found.may_be_empty):
-                raise PluginError(f"It must implement a hook: {', '.join(known)}; found none.")
-        except PluginError:
-            manager.unregister(plugin)
-            raise
-
-    def _specified(self) -> Iterable[pluggy.HookCaller]:
-        return [c for name, c in vars(self._manager.hook).items() if name.startswith(_HOOK_PREFIX) and c.has_spec()]
-
-    def _implementations(self, hook_name: str, plugin: Any = None) -> list[pluggy.HookImpl]:
-        """Implementations of a hook in pluggy's calling order, of one plugin or of all."""
-        caller: pluggy.HookCaller = getattr(self._manager.hook, hook_name)
-        return [i for i in reversed(caller.get_hookimpls()) if plugin is None or i.plugin is plugin]
 
     def _provided(self, owner: Owner, hook_name: str, implementation: pluggy.HookImpl) -> list[Any]:
         try:
@@ -224,15 +185,10 @@ class Plugins:
         return registry[name]
 
     def _blame(self, plugin: Any, hook_name: str, error: BaseException) -> None:
-        owner = next(o for o in self.owners if self._manager.get_plugin(o.plugin) is plugin)
+        owner = next(o for o in self.owners if o.plugin == self._hooks.name_of(plugin))
         if (owner, hook_name) not in self._blamed:
             self._blamed.add((owner, hook_name))
             self.warn(f"The {owner} failed in {hook_name}, which changes no result: {describe_fault(error)}")
-
-
-def _hook_functions(plugin: Any) -> list[str]:
-    members = getattr(plugin, "__dict__", {})
-    return [name for name, value in members.items() if name.startswith(_HOOK_PREFIX) and inspect.isfunction(value)]
 
 
 def _taken(name: str, owners: Sequence[Owner]) -> str:
