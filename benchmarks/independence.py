@@ -2,7 +2,8 @@
 
 For every built-in method and data set whose data are there, the same trials are trained one at a time and as one stack.
 
-- float64, a few epochs: the largest difference of any metric of any trial, which must stay below 1e-8;
+- float64, a few epochs: the largest difference of any metric of any trial (relative to values above 1), which must stay
+  below 1e-8;
 - float32, the full recipe with early stopping: the share of trials whose headline metrics agree to 1e-3. A trial that
   does not is named, with the epochs at which the two stopped: rounding that tips a tie between two epochs, or one row
   over a decision boundary, shows as a small difference in a metric that counts rows.
@@ -87,7 +88,7 @@ def _changed(trial: Trial, dtype: str, epochs: int | None) -> Trial:
 
 
 def _largest(alone: Sequence[StackResult], stacked: StackResult) -> float:
-    """The largest difference of any metric on any part; infinite where one is a number and the other is not."""
+    """The largest difference of any metric, relative where values exceed 1; infinite for number against NaN."""
     largest = 0.0
     for part, metrics in stacked.metrics.items():
         for name, values in metrics.items():
@@ -95,7 +96,8 @@ def _largest(alone: Sequence[StackResult], stacked: StackResult) -> float:
                 other = one.metrics[part][name][0] if part in one.metrics else np.full_like(values[r], np.nan)
                 if (np.isnan(values[r]) != np.isnan(other)).any():
                     return float("inf")
-                largest = max(largest, float(np.nan_to_num(np.abs(values[r] - other)).max()))
+                apart = np.abs(values[r] - other) / np.maximum(1.0, np.abs(other))
+                largest = max(largest, float(np.nan_to_num(apart).max()))
     return largest
 
 

@@ -67,7 +67,7 @@ def errors(per_task: pd.DataFrame) -> None:
     for (method, kind), row in means.iterrows():
         difference, half = mean_and_interval(list(row - means.loc[("stl", kind)]))
         interval = f"+-{half:.3f}" if half is not None and method != "stl" else ""
-        print(f"{method:8}{kind:>6}{row.mean():10.3f}{difference:12.3f}{interval:>10}")
+        print(f"{method:8}{kind:>6}{row.mean():10.3f}{difference:12.3f}{interval:>10}".rstrip())
 
 
 def recovery(learned: Mapping[str, Array], truth: Mapping[str, Array]) -> dict[str, float]:

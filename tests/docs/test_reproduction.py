@@ -1,0 +1,27 @@
+"""The numbers of docs/reproduction.md against the committed stores."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.reproduction import TABLES, lines
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "reproduction.md").read_text()
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_is_what_its_store_gives(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert "\n".join(lines(name)) in PAGE
+
+
+@pytest.mark.parametrize("name", ["amtfl_synthetic", "amtfl_synthetic_l1"])
+def test_recovery_is_what_its_store_gives(name: str) -> None:
+    command = [sys.executable, "-m", "benchmarks.recovery", f"results/{name}"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert printed.rstrip() in PAGE
