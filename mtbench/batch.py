@@ -78,6 +78,9 @@ class Batch:
     def task_losses(self, outputs: Tensor) -> Tensor:
         """The mean loss of each task over its labelled rows of this batch; 0 for a task without any.
 
+        A task of few rows is absent from many batches and then counts for nothing, so that over an epoch it weighs less
+        than the mean over all its rows would; with `batch_size = 0` every batch holds all rows.
+
         Logistic loss for binary and multilabel tasks, cross-entropy for multiclass, squared error for regression
         (mean over a task's columns where it has several).
 

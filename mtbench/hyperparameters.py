@@ -79,6 +79,12 @@ def tunable(
         choices: The only values allowed, for words and short lists.
         help: One line, shown by `mtbench show`.
     """
+    if (low is None) != (high is None) or (low is not None and high is not None and not low < high):
+        raise PluginError(f"tunable() needs low and high together, low below high; found low={low}, high={high}.")
+    if log and low is not None and low <= 0:
+        raise PluginError(
+            f"tunable() draws on the logarithmic scale from a low above 0; found {low}. Or say log=False."
+        )
     span = Range(tuple(grid) or tuple(choices) or (default,), low, high, log)
     meta = {"range": span, "minimum": minimum, "maximum": maximum, "choices": tuple(choices), "help": help}
     return dataclasses.field(default=default, metadata={_META: meta})
@@ -140,6 +146,8 @@ class Hyperparameter:
             number = float(str(value))
         except ValueError:
             raise StudyError(f"{where} must be a number; found {value!r}.") from None
+        if not math.isfinite(number):
+            raise StudyError(f"{where} must be a finite number; found {value!r}.")
         if self.kind is int:
             if number != int(number):
                 raise StudyError(f"{where} must be a whole number; found {value!r}.")

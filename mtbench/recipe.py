@@ -92,6 +92,8 @@ def _parse(kind: object, value: object, where: str) -> object:
     except (ValueError, OverflowError):
         what = "a whole number" if kind is int else "a number"
         raise StudyError(f"Recipe {where} must be {what}; found {value!r}.") from None
+    if field == "learning_rate" and number <= 0:
+        raise StudyError(f"Recipe {where} must be above 0; found {value!r}.")
     low = _AT_LEAST.get(field, 0)
     if not low <= number < float("inf"):
         raise StudyError(f"Recipe {where} must be at least {low}; found {value!r}.")

@@ -72,7 +72,9 @@ class Study(BaseModel):
     def _dotted(cls, values: dict[str, list[Scalar]]) -> dict[str, list[Scalar]]:
         for key in values:
             if key.count(".") != 1:
-                raise ValueError(f"'{key}' should read method.hyperparameter")
+                raise ValueError(f"'{key}' to read method.hyperparameter, in quotes")
+            if not values[key]:
+                raise ValueError(f"at least one value for '{key}'")
         return values
 
     @property

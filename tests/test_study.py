@@ -63,7 +63,7 @@ def test_a_study_says_all_that_is_to_be_run(tmp_path):
         (GOOD + 'devices = "tpu"', r"key 'devices': expected auto, cpu, cpu:N or a list such as cuda:0,cuda:1"),
         (GOOD + 'dtype = "float16"', r"key 'dtype': expected .*'float32' or 'float64'; found 'float16'"),
         (GOOD + "time_limit = -1", r"key 'time_limit': expected .*greater than 0; found -1"),
-        (GOOD + "[set]\nlambda_ = 1", r"key 'set': expected 'lambda_' should read method\.hyperparameter"),
+        (GOOD + "[set]\nlambda_ = 1", r"key 'set': expected 'lambda_' to read method\.hyperparameter"),
         (GOOD + "recipe = 3", r"key 'recipe': expected .*dictionary; found 3"),
     ],
 )

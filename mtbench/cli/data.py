@@ -87,10 +87,11 @@ def verify(names: Sequence[str], plugin_files: tuple[Path, ...], root: Path) -> 
     """
     failed = False
     for dataset in _chosen(names, plugin_files):
-        if names or data_state(dataset, root) in ("present", "none needed"):
-            failed |= not _verify(dataset, root)
-        else:
-            click.echo(f"{dataset.name}: {data_state(dataset, root)}")
+        state = data_state(dataset, root)
+        complete = state in ("present", "none needed")
+        failed |= not _verify(dataset, root, missing_too=bool(names) or complete)
+        if not (names or complete):
+            click.echo(f"{dataset.name}: {state}")
     sys.exit(1 if failed else 0)
 
 
@@ -99,15 +100,17 @@ def _chosen(names: Sequence[str], plugin_files: Sequence[Path]) -> Iterable[type
     return [plugins.dataset(name) for name in names or sorted(plugins.datasets)]
 
 
-def _verify(dataset: type[Dataset], root: Path) -> bool:
+def _verify(dataset: type[Dataset], root: Path, missing_too: bool = True) -> bool:
     """Verifies each of a data set's files and says what was found; whether all is well."""
     well = True
     for source in dataset.sources:
+        if not missing_too and not (root / source.path).exists():
+            continue
         try:
             verified(source, root, dataset.name)
         except DataError as error:
             well = not _report(error)
-    if well:
+    if well and missing_too:
         n = len(dataset.sources)
         files = "1 file" if n == 1 else f"{n} files"
         click.echo(f"{dataset.name}: {files} verified" if n else f"{dataset.name}: needs no data")

@@ -79,8 +79,14 @@ def _best(candidates: Sequence[Candidate], higher_is_better: bool) -> Setting | 
     """The setting that finished most often, among those the best validation, among those the smallest trial id.
 
     Validation is the mean over splits of the mean over seeds. A setting with a failed seed loses against complete
-    ones: its mean would leave out the runs in which it did worst.
+    ones: its mean would leave out the runs in which it did worst. Settings are compared on the splits and seeds that
+    all of them were tried on, so that a later run of some settings with more seeds does not decide by itself.
     """
+    tried: dict[Setting, set[tuple[int, int]]] = {}
+    for c in candidates:
+        tried.setdefault(c.setting, set()).add((c.split, c.seed))
+    shared = set.intersection(*tried.values()) if tried else set()
+    candidates = [c for c in candidates if not shared or (c.split, c.seed) in shared]
     runs = {(c.split, c.seed) for c in candidates}
     by_setting: dict[Setting, list[Candidate]] = {}
     for c in candidates:

@@ -50,8 +50,12 @@ class Evaluator:
         return result
 
     def metrics(self, names: Sequence[str], part: str, predictions: Array, trials: Array) -> dict[str, Array]:
-        """Metrics of some trials on a part from their predictions, by name: [len(trials), T], or [len(trials)]."""
+        """Metrics of some trials on a part from their predictions, by name: [len(trials), T], or [len(trials)].
+
+        A trial with a prediction that is not finite has NaN throughout: to leave out what it fails on would reward it.
+        """
         values: dict[str, Array] = {}
+        broken = ~finite_rows(predictions)
         for name in names:
             compute = metric(name).compute
             for u, problem in enumerate(self._problems):
@@ -59,7 +63,13 @@ class Evaluator:
                 if len(positions):
                     found = compute(problem, problem.parts[part], predictions[positions])
                     values.setdefault(name, np.full((len(trials), *found.shape[1:]), np.nan))[positions] = found
+            values[name][broken] = np.nan
         return values
+
+
+def finite_rows(predictions: Array) -> Array:
+    """Which trials have finite predictions only: [R, n, O] -> bool [R]."""
+    return np.asarray(np.isfinite(predictions).all(axis=(1, 2)))
 
 
 def metrics_by_part(dataset: Dataset, problem: Problem) -> Mapping[str, list[str]]:

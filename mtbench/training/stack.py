@@ -10,8 +10,9 @@ import torch
 
 from mtbench.dataset import Dataset
 from mtbench.method import GradientMethod, Method, SolverMethod
+from mtbench.seeds import seed_from
 from mtbench.tasks import Array, Problem
-from mtbench.training.evaluate import metrics_by_part
+from mtbench.training.evaluate import finite_rows, metrics_by_part
 from mtbench.training.gradient import GradientStack
 from mtbench.training.memory import is_out_of_memory, peak_bytes
 from mtbench.training.progress import EpochListener
@@ -45,8 +46,12 @@ def train_stack(
     Returns:
         The result, in the order of `trials`.
     """
+    first = trials[0]
     try:
-        return _train(method, problems, trials, dataset, torch.device(device), on_epoch)
+        # For a method that draws while it trains. Such methods train alone: what is drawn depends on the trial only.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_from(first.cell.dataset, first.split, first.seed, "training"))
+            return _train(method, problems, trials, dataset, torch.device(device), on_epoch)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -118,6 +123,8 @@ def _measure(
             continue  # its rows were trained on
         predictions = stack.predictions(part, finished)
         found = stack.evaluator.metrics(names, part, predictions, finished)
+        for r in finished[~finite_rows(predictions)]:
+            result.status[r], result.reason[r] = Status.DIVERGED, f"A prediction on the part '{part}' is not finite."
         result.metrics[part] = {name: _spread(values, finished, len(result.trials)) for name, values in found.items()}
         if keep and part != "validation":
             result.predictions[part] = _spread(predictions.astype(np.float32), finished, len(result.trials))

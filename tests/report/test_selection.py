@@ -54,8 +54,12 @@ def test_a_setting_with_a_failed_seed_loses_against_a_complete_one():
     assert per_split(found, False) == {0: B}
 
 
-def test_a_setting_that_was_not_trained_with_all_seeds_loses_too():
-    assert per_split(candidates((A, 0, 0, 0.1), (B, 0, 0, 5.0), (B, 0, 1, 5.0)), False) == {0: B}
+def test_settings_are_compared_on_the_seeds_that_all_were_tried_on():
+    assert per_split(candidates((A, 0, 0, 0.1), (B, 0, 0, 5.0), (B, 0, 1, 0.01)), False) == {0: A}
+
+
+def test_settings_without_a_common_seed_are_compared_by_how_many_they_finished():
+    assert per_split(candidates((A, 0, 0, 0.1), (B, 0, 1, 5.0), (B, 0, 2, 5.0)), False) == {0: B}
 
 
 def test_where_no_setting_is_complete_the_one_with_fewest_failures_wins():

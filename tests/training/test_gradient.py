@@ -146,6 +146,40 @@ def test_a_diverging_trial_is_recorded_and_harms_no_other() -> None:
     np.testing.assert_allclose(result.metrics["test"]["rmse"][2], alone.metrics["test"]["rmse"][0], atol=1e-8)
 
 
+def test_a_prediction_that_is_not_finite_is_no_result() -> None:
+    class PartlyBroken(Linear):
+        name = "partly_broken_test"
+
+        def build(self, problem: Problem, params: Any, recipe: Recipe) -> nn.Module:
+            class Broken(BatchLinear):
+                def forward(self, batch: Batch) -> Tensor:
+                    outputs = super().forward(batch)
+                    last = torch.arange(outputs.shape[-1]) == outputs.shape[-1] - 1
+                    return outputs if self.training else torch.where(last, torch.nan, outputs)
+
+            return Broken(problem.n_features, problem.n_outputs)
+
+    dataset, method = OwnRegression(), PartlyBroken()
+    result = run(method, dataset, miniature_trials(method, dataset, SETTINGS[:2]))
+    assert result.status == [Status.DIVERGED] * 2
+    assert not result.metrics
+
+
+def test_what_a_method_draws_depends_on_its_trial_alone() -> None:
+    class Noisy(Linear):
+        name = "noisy_test"
+        stackable = False
+
+        def objective(self, model: nn.Module, batch: Batch, params: Any) -> Tensor:
+            return super().objective(model, batch, params) * (1 + 0.5 * torch.rand(()))
+
+    dataset, method = SharedOneVsAll(), Noisy()
+    trial = miniature_trials(method, dataset)
+    first = run(method, dataset, trial)
+    torch.rand(7)
+    np.testing.assert_array_equal(run(method, dataset, trial).history["loss"], first.history["loss"])
+
+
 def test_a_refit_trains_on_validation_rows_too_for_its_own_number_of_epochs() -> None:
     dataset, method = SharedOneVsAll(), Linear()
     search = miniature_trials(method, dataset)
