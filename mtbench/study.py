@@ -87,6 +87,11 @@ _EXPECTED = {
     "search": "default, grid or random:N with N at least 1",
     "stack_size": "auto or a whole number, at least 1",
     "devices": "auto, cpu, cpu:N or a list such as cuda:0,cuda:1",
+    "methods": "a list of names, at least one",
+    "datasets": "a list of names, at least one",
+    "splits": "a whole number, at least 1",
+    "seeds": "a whole number, at least 1",
+    "time_limit": "a number of seconds above 0",
 }
 
 
