@@ -68,12 +68,19 @@ def answer(job: Job) -> tuple[bytes | None, str]:
         try:
             return (_train(job) if job.kind == "train" else _calibrate(job)), ""
         except MtbenchError as error:
-            traceback.print_exc()
+            _print_fault()
             return None, f"{type(error).__name__}: {error}"
         # SystemExit too: a plugin must not end a worker by calling exit().
         except BaseException as error:
-            traceback.print_exc()
+            _print_fault()
             return None, describe_fault(error)
+
+
+def _print_fault() -> None:
+    """Puts the traceback at the end of the log: what was printed before may still be in a buffer."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    traceback.print_exc()
 
 
 def _train(job: Job) -> bytes:

@@ -88,7 +88,8 @@ def test_text_says_selection_draws_and_failures_beside_the_score(board):
     assert "\x1b" not in text
 
 
-def test_text_on_a_terminal_is_bold_and_fits_its_width(board):
+def test_text_on_a_terminal_is_bold_and_fits_its_width(board, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm-256color")
     text = as_text(board, colour=True, width=200)
     assert "\x1b[1m" in text
     assert "\x1b[3" not in text
