@@ -15,6 +15,7 @@ from typing import Literal
 
 from mtbench.agenda import Agenda, Calibration, Phase, Training
 from mtbench.engines import Engine, Job, JobFailed
+from mtbench.engines.progress import latest
 from mtbench.grid import PlannedCell
 from mtbench.plugins import Plugins
 from mtbench.provenance import Facts
@@ -34,6 +35,7 @@ class _Flight:
     work: Calibration | Training
     claim: Claim | None
     log: Path
+    epoch: int = 0
 
 
 class Runner:
@@ -222,9 +224,18 @@ class Runner:
         self._plugins.notify("mtbench_stack_end", stack=stack, statuses=[str(s) for s in result.status])
         self._watcher.ended(stack, result.status, result.reason)
 
+    def _tell_epochs(self) -> None:
+        for flight in self._flights.values():
+            found = latest(flight.log.with_suffix(".progress"))
+            if found is not None and found[0] != flight.epoch and isinstance(flight.work, Training):
+                flight.epoch, n_active = found
+                stack_id = flight.work.stack.id
+                self._plugins.notify("mtbench_epoch", stack_id=stack_id, epoch=flight.epoch, n_active=n_active)
+
     def _idle(self, busy: bool) -> None:
-        """Between results: shows progress, keeps claims alive, looks after stacks that other runs train."""
+        """Between results: tells progress, keeps claims alive, looks after stacks that other runs train."""
         self._watcher.tick()
+        self._tell_epochs()
         if time.monotonic() - self._refreshed > _REFRESH_CLAIMS:
             self._refreshed = time.monotonic()
             for flight in self._flights.values():

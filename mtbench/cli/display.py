@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mtbench.engines.progress import latest
 from mtbench.trials import Stack, Status
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class _Row:
             return "measuring stack sizes"
         if not self.active:
             return "done" if self.n_trials and self.n_done + self.n_failed >= self.n_trials else "waiting"
-        epochs = [epoch for epoch in map(_last_epoch, self.active.values()) if epoch]
+        epochs = [found[0] for found in map(latest, self.active.values()) if found]
         return f"{self.phase}, epoch {max(epochs)}" if epochs else self.phase
 
 
@@ -148,11 +149,3 @@ def _table(shown: RunDisplay) -> RenderableType:
         failed = f"[red]{n_failed}[/red]" if n_failed else "0"
         table.add_row(label, str(n_done), failed, str(n_trials), note)
     return table
-
-
-def _last_epoch(path: Path) -> int:
-    """The epoch in the last line of a progress file; 0 if there is none yet."""
-    try:
-        return int(path.read_text().rsplit("\n", 2)[-2].split()[0])
-    except (OSError, IndexError, ValueError):
-        return 0
