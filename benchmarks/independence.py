@@ -22,12 +22,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 
+from benchmarks.cells import supported_cells
 from mtbench.data_root import data_root
-from mtbench.errors import DataError
-from mtbench.grid import PlannedCell, groups, plan_cells
+from mtbench.grid import PlannedCell, groups
 from mtbench.metrics import metric
-from mtbench.plugins import Plugins, load_plugins
-from mtbench.study import Study
+from mtbench.plugins import load_plugins
 from mtbench.training import train_stack
 from mtbench.trials import StackResult, Trial
 
@@ -48,7 +47,7 @@ def main() -> None:
     epochs = options.epochs or (6 if options.dtype == "float64" else None)
     worst, n_equal, n_all = 0.0, 0, 0
     for name in options.datasets.split(",") if options.datasets else sorted(plugins.datasets):
-        for cell in _cells(plugins, methods, name, options.trials, root):
+        for cell in supported_cells(plugins, methods, name, options.trials, root):
             alone, stacked = _both(cell, root, options.dtype, epochs, options.trials)
             largest = _largest(alone, stacked)
             agree = _headlines_agree(alone, stacked)
@@ -58,15 +57,6 @@ def main() -> None:
             if options.dtype == "float32":
                 _explain(alone, stacked, agree)
     print(f"{options.dtype}: largest difference {worst:.2e}; {n_equal} of {n_all} trials agree to 1e-3")
-
-
-def _cells(plugins: Plugins, methods: Sequence[str], dataset: str, trials: int, root: Path) -> list[PlannedCell]:
-    try:
-        study = Study(methods=list(methods), datasets=[dataset], search=f"random:{trials}")
-        return [cell for cell in plan_cells(study, plugins, root) if cell.skipped is None]
-    except DataError as error:
-        print(f"{dataset:16} left out: {error}")
-        return []
 
 
 def _both(

@@ -21,12 +21,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
+from benchmarks.cells import supported_cells
 from mtbench.data_root import data_root
-from mtbench.errors import DataError
-from mtbench.grid import PlannedCell, groups, plan_cells
+from mtbench.grid import PlannedCell, groups
 from mtbench.method import GradientMethod
-from mtbench.plugins import Plugins, load_plugins
-from mtbench.study import Study
+from mtbench.plugins import load_plugins
 from mtbench.tasks import Problem
 from mtbench.training import train_stack
 from mtbench.training.calibrate import calibrate
@@ -55,7 +54,7 @@ def main() -> None:
     print(f"{'data set':18} {'method':10} {'R':>5} {'trials/s at R=1':>16} {'stacked':>10} {'ratio':>7}  goal")
     rows = []
     for name in datasets:
-        for cell in _cells(plugins, methods, name, options.draws, root):
+        for cell in supported_cells(plugins, methods, name, options.draws, root):
             row = _measure(cell, root, options.rounds)
             rows.append(row)
             verdict = "" if row["goal"] is None else ("met" if row["ratio"] >= row["goal"] else "MISSED")
@@ -66,15 +65,6 @@ def main() -> None:
             )
     if options.out:
         options.out.write_text(json.dumps(rows, indent=1) + "\n")
-
-
-def _cells(plugins: Plugins, methods: Sequence[str], dataset: str, draws: int, root: Path) -> list[PlannedCell]:
-    try:
-        study = Study(methods=list(methods), datasets=[dataset], search=f"random:{draws}")
-        return [cell for cell in plan_cells(study, plugins, root) if cell.skipped is None]
-    except DataError as error:
-        print(f"{dataset:18} left out: {error}")
-        return []
 
 
 def _measure(cell: PlannedCell, root: Path, rounds: int) -> dict[str, object]:

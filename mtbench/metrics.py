@@ -35,11 +35,14 @@ class Metric:
 
     def headline(self, values: Array) -> Array:
         """One number per trial: the mean over tasks [R, T] -> [R] that have a value, or the values as they are."""
-        if not self.per_task:
-            return values
-        counted = (~np.isnan(values)).sum(-1)
-        total = np.nansum(values, -1)
-        return np.asarray(np.divide(total, counted, out=np.full(total.shape, np.nan), where=counted > 0))
+        return mean_over_tasks(values) if self.per_task else values
+
+
+def mean_over_tasks(values: Array) -> Array:
+    """The mean over the tasks that have a value: [R, T] -> [R]; NaN where none has."""
+    counted = (~np.isnan(values)).sum(-1)
+    total = np.nansum(values, -1)
+    return np.asarray(np.divide(total, counted, out=np.full(total.shape, np.nan), where=counted > 0))
 
 
 def _task_blocks(problem: Problem, part: Part, predictions: Array) -> list[tuple[Array, Array]]:

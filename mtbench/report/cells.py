@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mtbench.metrics import mean_over_tasks
 from mtbench.report.selection import Candidate, Setting
 from mtbench.tasks import Array
 from mtbench.trials import Status
@@ -179,9 +180,7 @@ def _headlines(values: Array | None, n: int) -> list[float]:
     """Of a metric's column [R, T] or [R], one number per trial; NaN where it was not measured."""
     if values is None:
         return [math.nan] * n
-    rows = values.reshape(len(values), -1)
-    counted = (~np.isnan(rows)).sum(1)
-    means: list[float] = np.divide(np.nansum(rows, 1), counted, out=np.full(n, np.nan), where=counted > 0).tolist()
+    means: list[float] = mean_over_tasks(values.reshape(len(values), -1)).tolist()
     return means
 
 
