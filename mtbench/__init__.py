@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mtbench.seeds import seed_from
     from mtbench.sources import Source
     from mtbench.splits import draw_by_group
-    from mtbench.tasks import Layout, Part, Problem, Task, TaskKind
+    from mtbench.tasks import Layout, Part, Problem, Rows, Task, TaskKind
 
 _HOMES = {
     "mtbench.batch": ("Batch",),
@@ -42,15 +42,15 @@ _HOMES = {
     "mtbench.seeds": ("seed_from",),
     "mtbench.splits": ("draw_by_group",),
     "mtbench.sources": ("Source",),
-    "mtbench.tasks": ("Layout", "Part", "Problem", "Task", "TaskKind"),
+    "mtbench.tasks": ("Layout", "Part", "Problem", "Rows", "Task", "TaskKind"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Batch", "DataError", "Dataset", "GradientMethod", "Layout", "LinearData", "LinearSolution", "Method",
-    "MtbenchError", "NoOptions", "NoParams", "Part", "PluginError", "Problem", "Recipe", "Reference", "SolverMethod",
-    "Source", "StoreError", "StudyError", "Task", "TaskKind", "UnknownName", "draw_by_group", "fetch", "hookimpl",
-    "load", "seed_from", "tunable", "verified",
+    "MtbenchError", "NoOptions", "NoParams", "Part", "PluginError", "Problem", "Recipe", "Reference", "Rows",
+    "SolverMethod", "Source", "StoreError", "StudyError", "Task", "TaskKind", "UnknownName", "draw_by_group", "fetch",
+    "hookimpl", "load", "seed_from", "tunable", "verified",
 ]  # fmt: skip
 
 

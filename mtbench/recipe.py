@@ -19,7 +19,11 @@ class Recipe:
     """Backbone, optimiser, budget and stopping rule, shared by all methods of a data set.
 
     Attributes:
-        hidden: Units k of the hidden layer of one-hidden-layer networks.
+        backbone: The network below the heads: "auto" chooses by the shape of a row ("mlp" for vectors, "lenet" for
+            images of at most 32 pixels, "conv4" of less than 64, "resnet18" above), or "mlp", "lenet", "conv4",
+            "resnet18", "resnet50".
+        hidden: Units k of the hidden layers of one-hidden-layer networks and of the "mlp" backbone.
+        layers: Hidden layers of the "mlp" backbone.
         activation: Of that layer: "relu", or "identity" for data whose features are linear by construction.
         intercept: Linear systems carry an intercept per task that no regulariser touches; switched off where the data
             hold a constant column or are centred.
@@ -28,6 +32,18 @@ class Recipe:
         learning_rate_span: That factor, at least 1.
         batch_size: Rows per step; 0 takes all rows every step.
         max_epochs: Passes over the training rows at most.
+        decay_every: Epochs after which the learning rate is multiplied by `decay_factor`, again and again; 0 never.
+        decay_factor: That factor.
+        ramp_epochs: Epochs over which hyperparameters marked `ramped` grow linearly from 0 to their value; 0 starts at
+            their value.
+        rows_per_task: Own layout: every step takes so many rows of each task instead of `batch_size` rows of any; an
+            epoch has as many steps as it takes to see as many rows as there are. 0 does not.
+        augment: "none", or "crop", "crop_flip": images of each training batch are shifted by up to an eighth of their
+            side (edges repeated) and, with "flip", mirrored half of the time; drawn alike for all methods.
+        base: A method, trained once per split and seed with its defaults, whose backbone all other methods start from;
+            "" starts from random weights.
+        base_epochs: Passes over the training rows of that base training; 0 takes `max_epochs`.
+        base_learning_rate: Its learning rate; 0 takes `learning_rate`.
         patience: Epochs without a better validation result after which a trial stops; 0 never stops early.
         eval_every: Epochs between looks at the validation part.
         clip_norm: Largest gradient norm per trial; 0 does not clip.
@@ -35,9 +51,13 @@ class Recipe:
         keep: Test predictions and learned matrices are kept of "final" trials (refits, and searches that try one
             setting), of "all" or of "none"; "learned" keeps the matrices of all and the predictions of none.
         dtype: "float32", or "float64" for tests.
+        autocast: "none", or "bfloat16" for the operations that torch's autocast deems safe in it.
+        channels_last: Images lie in memory channels last, which convolutions on most CPUs and GPUs prefer.
     """
 
+    backbone: Literal["auto", "mlp", "lenet", "conv4", "resnet18", "resnet50"] = "auto"
     hidden: int = 100
+    layers: int = 1
     activation: Literal["relu", "identity"] = "relu"
     intercept: bool = True
     optimiser: Literal["adam", "sgd"] = "adam"
@@ -45,12 +65,22 @@ class Recipe:
     learning_rate_span: float = 10.0
     batch_size: int = 100
     max_epochs: int = 100
+    decay_every: int = 0
+    decay_factor: float = 0.1
+    ramp_epochs: int = 0
+    rows_per_task: int = 0
+    augment: Literal["none", "crop", "crop_flip"] = "none"
+    base: str = ""
+    base_epochs: int = 0
+    base_learning_rate: float = 0.0
     patience: int = 0
     eval_every: int = 1
     clip_norm: float = 0.0
     refit: bool = False
     keep: Literal["final", "all", "learned", "none"] = "final"
     dtype: Literal["float32", "float64"] = "float32"
+    autocast: Literal["none", "bfloat16"] = "none"
+    channels_last: bool = False
 
     def override(self, changes: Mapping[str, object], owner: str) -> Recipe:
         """This recipe with some fields changed.
@@ -72,7 +102,7 @@ class Recipe:
         return dataclasses.replace(self, **parsed)  # type: ignore[arg-type]
 
 
-_AT_LEAST = {"hidden": 1, "max_epochs": 1, "eval_every": 1, "learning_rate_span": 1}
+_AT_LEAST = {"hidden": 1, "layers": 1, "max_epochs": 1, "eval_every": 1, "learning_rate_span": 1}
 
 
 def _parse(kind: object, value: object, where: str) -> object:
@@ -81,6 +111,8 @@ def _parse(kind: object, value: object, where: str) -> object:
         if value not in typing.get_args(kind):
             raise StudyError(f"Recipe {where} must be one of {', '.join(typing.get_args(kind))}; found {value!r}.")
         return value
+    if kind is str:
+        return str(value)
     if kind is bool:
         if str(value).lower() not in ("true", "false"):
             raise StudyError(f"Recipe {where} must be true or false; found {value!r}.")

@@ -63,18 +63,51 @@ class Task:
         return self.n_outputs if self.kind in (TaskKind.MULTILABEL, TaskKind.REGRESSION) else 1
 
 
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows of a larger array, such as a memory-mapped image cache, that parts and splits share without a copy.
+
+    Attributes:
+        base: [N, ...].
+        index: int64 [n], the rows of it that are meant, in order.
+    """
+
+    base: Array
+    index: Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, ...), as if the rows were an array of their own."""
+        return (len(self.index), *self.base.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the base."""
+        return self.base.dtype
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, key: Any) -> Array:
+        return np.asarray(self.base[self.index[key]])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.asarray(self[:], dtype)
+
+
 @dataclass(frozen=True)
 class Part:
     """Rows of a problem that serve one purpose: training, validation or test.
 
     Attributes:
-        inputs: [n, ...], float32 or uint8.
+        inputs: [n, ...], float32, or uint8 for images ([n, H, W] or [n, C, H, W], taken as values / 255). `Rows` of an
+            array that all parts and splits share are read once, and copied only batch by batch.
         labels: float32. Shared layout: [n, D], the label columns of all tasks side by side, NaN for "no label".
             Own layout: [n, max of the tasks' label columns], each row the labels of its own task, NaN beyond.
         task: int64 [n], the task of each row; None in the shared layout.
     """
 
-    inputs: Array
+    inputs: Array | Rows
     labels: Array
     task: Array | None = None
 
@@ -86,7 +119,7 @@ class Part:
     def joined(self, other: Part) -> Part:
         """Both parts' rows, this part's first."""
         task = None if self.task is None or other.task is None else np.concatenate([self.task, other.task])
-        return Part(np.concatenate([self.inputs, other.inputs]), np.concatenate([self.labels, other.labels]), task)
+        return Part(_joined(self.inputs, other.inputs), np.concatenate([self.labels, other.labels]), task)
 
 
 REQUIRED_PARTS = ("train", "validation", "test")
@@ -139,7 +172,7 @@ class Problem:
                 raise DataError(f"{where}: `task` must have shape {(part.n_rows,)}, found {part.task.shape}.")
             if part.n_rows and not 0 <= part.task.min() <= part.task.max() < self.n_tasks:
                 raise DataError(f"{where}: `task` must lie in 0 to {self.n_tasks - 1}.")
-        if part.inputs.dtype.kind == "f" and not np.isfinite(part.inputs).all():
+        if part.inputs.dtype.kind == "f" and not np.isfinite(np.asarray(part.inputs)).all():
             raise DataError(f"{where}: inputs hold values that are not finite.")
 
     @property
@@ -192,6 +225,12 @@ class Problem:
         """The same problem with training and validation rows together as the training part."""
         joined = self.parts["train"].joined(self.parts["validation"])
         return replace(self, parts={**self.parts, "train": joined})
+
+
+def _joined(one: Array | Rows, other: Array | Rows) -> Array | Rows:
+    if isinstance(one, Rows) and isinstance(other, Rows) and one.base is other.base:
+        return Rows(one.base, np.concatenate([one.index, other.index]))
+    return np.concatenate([np.asarray(one), np.asarray(other)])
 
 
 def _slices(widths: list[int]) -> tuple[slice, ...]:

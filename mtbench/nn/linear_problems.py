@@ -55,7 +55,7 @@ def linear_data(problems: Sequence[Problem], stream: ArrayLike, intercept: bool,
 
 def _flat(part: Part) -> Array:
     """Inputs as float64 [n, d]; bytes become fractions of 255, as everywhere in the harness."""
-    flat = part.inputs.reshape(part.n_rows, -1).astype(np.float64)
+    flat = np.asarray(part.inputs).reshape(part.n_rows, -1).astype(np.float64)
     return flat / 255.0 if part.inputs.dtype == np.uint8 else flat
 
 

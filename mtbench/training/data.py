@@ -37,7 +37,7 @@ class PartData:
         if any(part.n_rows != self.n_rows for part in parts):
             raise DataError(f"{problems[0].dataset}: splits of one stack must have equally many rows in part '{name}'.")
         self._dtype = dtype
-        self._inputs = _stacked([part.inputs for part in parts], device, dtype)
+        self._inputs = _stacked([np.asarray(part.inputs) for part in parts], device, dtype)
         masks = [_mask(problem, part) for problem, part in zip(problems, parts, strict=True)]
         self._columns = {"labels": _stacked([np.nan_to_num(part.labels) for part in parts], device, dtype)}
         if any(mask is not None and not mask.all() for mask in masks):
