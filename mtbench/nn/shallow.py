@@ -1,4 +1,4 @@
-"""Networks with one hidden layer shared by all tasks.
+"""Networks of which all tasks share everything below their outputs.
 
 Shapes: B rows, d features, k latent features, O outputs of all tasks.
 """
@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from mtbench.batch import Batch
+from mtbench.nn.backbones import backbone
+from mtbench.nn.feedback import Feedback
 from mtbench.recipe import Recipe
 from mtbench.tasks import Problem
 
@@ -30,7 +32,7 @@ class SharedLayerNet(nn.Module):
         k, n_outputs = recipe.hidden, problem.n_outputs
         relu = recipe.activation == "relu"
         self.L = nn.Parameter(nn.init.xavier_uniform_(torch.empty(problem.n_features, k)))
-        self.S = nn.Parameter(nn.init.normal_(torch.empty(k, n_outputs), 0, _HEAD_STD))
+        self.S = head(k, n_outputs)
         self.c = nn.Parameter(torch.zeros(k)) if relu else None
         self.b = nn.Parameter(torch.zeros(n_outputs)) if relu else None
 
@@ -49,29 +51,66 @@ class SharedLayerNet(nn.Module):
 
 
 class FeedbackNet(SharedLayerNet):
-    """A network whose outputs are asked to reconstruct the features they came from: Z^ = relu(outputs A + b_A).
+    """A shared layer whose outputs are asked to reconstruct the features they came from.
 
     Attributes:
-        A: [O, k], N(0, 0.01^2): row t is what task t feeds back to the features.
-        b_A: [k], at 0; None in a linear network.
+        feedback: Z^ from outputs, with a bias where the network has any.
     """
 
     def __init__(self, problem: Problem, recipe: Recipe) -> None:
         super().__init__(problem, recipe)
-        self.A = nn.Parameter(nn.init.normal_(torch.empty(problem.n_outputs, recipe.hidden), 0, _HEAD_STD))
-        self.b_A = None if self.c is None else nn.Parameter(torch.zeros(recipe.hidden))
+        self.feedback = Feedback(problem, recipe.hidden, bias=self.c is not None)
 
-        self._task_columns = problem.output_slices
 
-    def transfer(self) -> Tensor:
-        """A S [T, T]: what the row's task gives to the column's; norms of blocks where tasks have several outputs."""
-        by_output = self.A @ self.S
-        if len(self._task_columns) == len(by_output):
-            return by_output
-        blocks = [[by_output[rows, columns].norm() for columns in self._task_columns] for rows in self._task_columns]
-        return torch.stack([torch.stack(row) for row in blocks])
+class BackboneNet(nn.Module):
+    """Z = backbone(X), outputs Z S + b.
 
-    def reconstruct(self, outputs: Tensor) -> Tensor:
-        """Z^ [B, k] from outputs [B, O]."""
-        feedback = outputs @ self.A
-        return feedback if self.b_A is None else torch.relu(feedback + self.b_A)
+    Attributes:
+        backbone: The recipe's.
+        S: [k, O], N(0, 0.01^2).
+        b: [O], at 0.
+    """
+
+    def __init__(self, problem: Problem, recipe: Recipe) -> None:
+        super().__init__()
+        self.backbone = backbone(problem, recipe)
+        self.S = head(self.backbone.n_features, problem.n_outputs)
+        self.b = nn.Parameter(torch.zeros(problem.n_outputs))
+
+    def features(self, batch: Batch) -> Tensor:
+        """Z [B, k]."""
+        return self.backbone(batch.inputs)  # type: ignore[no-any-return]
+
+    def outputs(self, features: Tensor) -> Tensor:
+        """Z [B, k] -> outputs [B, O]."""
+        return features @ self.S + self.b
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Outputs [B, O]."""
+        return self.outputs(self.features(batch))
+
+    def decay(self) -> Tensor:
+        """Half the sum of squares of every weight and bias below S: a scalar."""
+        return half_squares(self.backbone)
+
+
+class DeepFeedbackNet(BackboneNet):
+    """A backbone whose features the outputs are asked to reconstruct.
+
+    Attributes:
+        feedback: Z^ from outputs, with a bias.
+    """
+
+    def __init__(self, problem: Problem, recipe: Recipe) -> None:
+        super().__init__(problem, recipe)
+        self.feedback = Feedback(problem, self.backbone.n_features, bias=True)
+
+
+def head(n_features: int, n_outputs: int) -> nn.Parameter:
+    """Weights [k, O] of an output layer, N(0, 0.01^2)."""
+    return nn.Parameter(nn.init.normal_(torch.empty(n_features, n_outputs), 0, _HEAD_STD))
+
+
+def half_squares(module: nn.Module) -> Tensor:
+    """Half the sum of squares of a module's parameters: a scalar."""
+    return torch.stack([parameter.square().sum() for parameter in module.parameters()]).sum() / 2

@@ -59,8 +59,8 @@ class AMTFL(GradientMethod):
         features = model.features(batch)
         outputs = model.outputs(features)
         losses = batch.task_losses(outputs) + params.delta * batch.n_train.rsqrt()
-        feedback = batch.layout.per_task(model.A.abs().sum(1))
-        reconstruction = (features - model.reconstruct(outputs)).square().sum(1).mean()
+        feedback = batch.layout.per_task(model.feedback.A.abs().sum(1))
+        reconstruction = (features - model.feedback(outputs)).square().sum(1).mean()
         return (
             ((1 + params.alpha * feedback) * losses).sum()
             + params.mu * model.S.abs().sum()
@@ -71,7 +71,12 @@ class AMTFL(GradientMethod):
 
     def learned(self, model: FeedbackNet, params: AMTFLParams) -> Mapping[str, Tensor]:
         """The transfer A S [T, T] (row gives to column), the feedback A, the bases L and the coefficients S."""
-        return {"transfer": model.transfer(), "feedback": model.A, "bases": model.L, "coefficients": model.S}
+        return {
+            "transfer": model.feedback.transfer(model.S),
+            "feedback": model.feedback.A,
+            "bases": model.L,
+            "coefficients": model.S,
+        }
 
 
 @hookimpl
