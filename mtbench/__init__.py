@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from mtbench.batch import Batch
     from mtbench.dataset import Dataset, NoOptions
     from mtbench.downloads import fetch, verified
+    from mtbench.engines.base import Engine, Job, JobFailed
+    from mtbench.engines.here import run_job
     from mtbench.errors import DataError, MtbenchError, PluginError, StoreError, StudyError, UnknownName
     from mtbench.hookspecs import hookimpl
     from mtbench.hyperparameters import tunable
@@ -31,6 +33,8 @@ _HOMES = {
     "mtbench.batch": ("Batch",),
     "mtbench.dataset": ("Dataset", "NoOptions"),
     "mtbench.downloads": ("fetch", "verified"),
+    "mtbench.engines.base": ("Engine", "Job", "JobFailed"),
+    "mtbench.engines.here": ("run_job",),
     "mtbench.errors": ("DataError", "MtbenchError", "PluginError", "StoreError", "StudyError", "UnknownName"),
     "mtbench.hookspecs": ("hookimpl",),
     "mtbench.hyperparameters": ("tunable",),
@@ -47,10 +51,10 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Batch", "DataError", "Dataset", "GradientMethod", "Layout", "LinearData", "LinearSolution", "Method",
-    "MtbenchError", "NoOptions", "NoParams", "Part", "PluginError", "Problem", "Recipe", "Reference", "Rows",
-    "SolverMethod", "Source", "StoreError", "StudyError", "Task", "TaskKind", "UnknownName", "draw_by_group", "fetch",
-    "hookimpl", "load", "seed_from", "tunable", "verified",
+    "Batch", "DataError", "Dataset", "Engine", "GradientMethod", "Job", "JobFailed", "Layout", "LinearData",
+    "LinearSolution", "Method", "MtbenchError", "NoOptions", "NoParams", "Part", "PluginError", "Problem", "Recipe",
+    "Reference", "Rows", "SolverMethod", "Source", "StoreError", "StudyError", "Task", "TaskKind", "UnknownName",
+    "draw_by_group", "fetch", "hookimpl", "load", "run_job", "seed_from", "tunable", "verified",
 ]  # fmt: skip
 
 

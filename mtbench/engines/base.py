@@ -51,6 +51,10 @@ class JobFailed(Exception):
         super().__init__(reason)
         self.status, self.reason, self.log = status, reason, log
 
+    def __reduce__(self) -> tuple[type[JobFailed], tuple[Status, str, str]]:
+        # Exceptions are pickled by their message alone; engines send these between machines.
+        return JobFailed, (self.status, self.reason, self.log)
+
 
 class Engine(ABC):
     """Runs jobs, each in a process of its own kind, none touching another.
@@ -58,9 +62,12 @@ class Engine(ABC):
     Guarantees: every submitted future completes, with the job's bytes or with `JobFailed`, whatever happens to its
     worker; at most `slots` jobs run at once; `close` leaves no process behind.
 
+    A run makes an engine as `cls(devices)`: one text, a study's `devices`, whose meaning is the engine's own but for
+    "auto", its default. What it cannot make sense of raises `StudyError`. No worker starts before the first job.
+
     Attributes:
-        name: As in studies.
-        slots: Jobs that run at once.
+        name: As in studies: lower-case words joined by underscores.
+        slots: Jobs that run at once, at least 1; known as soon as the engine is made.
     """
 
     name: str
@@ -68,8 +75,16 @@ class Engine(ABC):
 
     @abstractmethod
     def submit(self, job: Job) -> Future[bytes]:
-        """Starts a job. Callers keep at most `slots` of them unfinished."""
+        """Starts a job and returns at once. Callers keep at most `slots` of them unfinished.
+
+        Args:
+            job: The work. It can be pickled; `run_job` does it, in whatever process or machine that is called.
+
+        Returns:
+            Completes with the bytes that `run_job` gives, or with `JobFailed`: KILLED where the worker died, TIMEOUT
+            where it was ended after `job.time_limit` seconds.
+        """
 
     @abstractmethod
     def close(self) -> None:
-        """Ends all workers, whatever they are doing."""
+        """Ends all workers, whatever they are doing; called once, also when a run is interrupted."""
