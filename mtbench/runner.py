@@ -110,6 +110,7 @@ class Runner:
 
     def _announce(self, phase: Phase) -> None:
         """Shows a phase that begins; one with nothing left to do is followed by the next at once."""
+        self.summary.n_present += phase.n_done
         self._watcher.planned(phase.planned, phase.kind, phase.n_trials, phase.n_done)
         self._go_on(phase)
 
@@ -129,7 +130,9 @@ class Runner:
 
     def _launch_training(self, work: Training) -> None:
         if self._store.has_stack(work.stack.id):
-            self._settle(work, self._store.read_stack(work.stack.id))
+            result = self._store.read_stack(work.stack.id)
+            self.summary.n_elsewhere += result.status.count(Status.FINISHED)
+            self._settle(work, result)
             return
         claim = self._store.claim(work.stack.id)
         if claim is None:

@@ -36,13 +36,22 @@ class Summary:
 
     Attributes:
         n_finished: Trials that reached a final result in it.
+        n_elsewhere: Those of them that another run has trained meanwhile.
+        n_present: Trials of the study that were in the store before.
         failures: Those that did not, with the reason.
         notes: What else the user should hear of.
     """
 
     n_finished: int = 0
+    n_elsewhere: int = 0
+    n_present: int = 0
     failures: list[tuple[Trial, Status, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def n_trained(self) -> int:
+        """Trials that this run has trained to the end."""
+        return self.n_finished - self.n_elsewhere
 
     @property
     def n_failed(self) -> int:

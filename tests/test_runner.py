@@ -302,6 +302,7 @@ def test_two_runs_on_one_store_share_the_work(tmp_path, monkeypatch):
     store = runs[0].store
     assert statuses(store) == {"finished": 2 * (12 + 2)}
     assert [each.summary.n_finished for each in runs] == [28, 28]
+    assert sum(each.summary.n_trained for each in runs) == 28
     started = Counter((tmp_path / "started").read_text().split())
     assert started == {path.stem: 1 for path in store.stack_paths()}
 
@@ -338,6 +339,7 @@ def test_a_stack_that_another_run_published_beside_a_damaged_file_is_not_trained
     path.with_name(f"{path.stem}.again-1.h5").write_bytes(image)
     late.go()
     assert (late.trained, late.summary.n_finished, late.summary.n_failed) == ([], 2, 0)
+    assert (late.summary.n_trained, late.summary.n_elsewhere) == (0, 2)
 
 
 def test_what_a_killed_writer_left_long_ago_is_removed(run, tmp_path):

@@ -135,11 +135,11 @@ def _conclude(summary: Summary, cells: Sequence[PlannedCell], study: Study) -> N
     for (label, status, reason), count in _counted(summary).items():
         click.echo(f"Warning: {label}: {count} trial(s) {status}: {reason}", err=True)
     report = "mtbench report" if study.out == Path("results/default") else f"mtbench report {study.out}"
-    if not (summary.n_finished or summary.n_failed):
-        click.echo(f"Nothing was left to train. See `{report}`.")
-        return
-    click.echo(f"{summary.n_finished} trials finished, {summary.n_failed} failed. See `{report}`.")
-    if not summary.n_finished:
+    n_before = summary.n_present + summary.n_elsewhere
+    failed = f", {summary.n_failed} failed" if summary.n_failed else ""
+    nothing = "" if summary.n_finished or summary.n_failed else " Nothing was left to train."
+    click.echo(f"{summary.n_trained} trials trained, {n_before} were there already{failed}.{nothing} See `{report}`.")
+    if summary.n_failed and not summary.n_finished:
         raise click.ClickException(f"No trial finished. `mtbench store list {study.out}` shows why.")
 
 

@@ -189,7 +189,7 @@ def test_a_stopped_run_keeps_what_was_finished_and_tells_how_to_go_on(tmp_path, 
     assert len(store.finished_ids()) == 2
     mark.touch()
     again = subprocess.run([*MAIN, *words], capture_output=True, text=True, check=True)
-    assert "2 trials finished, 0 failed." in again.stdout
+    assert again.stdout.splitlines()[-1].startswith("2 trials trained, 2 were there already. See `mtbench report ")
     assert again.stderr == ""
 
 
@@ -227,7 +227,8 @@ def test_a_terminal_shows_cells_trials_and_failures_live(shown):
 
 
 def test_failures_and_skipped_cells_are_told_at_the_end(shown):
-    _, stderr, _ = shown
+    text, stderr, path = shown
+    assert f"4 trials trained, 0 were there already, 2 failed. See `mtbench report {path}`." in text
     assert "Skipped choosy x tiny: Choosy likes no problem." in stderr
     assert "Warning: steady x tiny: 2 trial(s) failed: ValueError: an act of misbehaviour (" in stderr
 
@@ -236,7 +237,8 @@ def test_elsewhere_progress_is_plain_lines_and_a_second_run_has_nothing_to_do(sh
     result = mtbench(*TINY, "--refit", "--out", shown[2])
     assert result.exit_code == 0
     assert "4 of 4 trials done, 0 failed" in result.stdout
-    assert f"Nothing was left to train. See `mtbench report {shown[2]}`." in result.stdout
+    said = f"0 trials trained, 4 were there already. Nothing was left to train. See `mtbench report {shown[2]}`."
+    assert result.stdout.splitlines()[-1] == said
     assert "\x1b" not in result.output
 
 
