@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import math
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +65,7 @@ def tunable(
     maximum: float | None = None,
     choices: Sequence[Value] = (),
     help: str = "",
+    ramped: bool = False,
 ) -> Any:
     """Declares a hyperparameter that searches may vary.
 
@@ -78,6 +79,7 @@ def tunable(
         maximum: Largest.
         choices: The only values allowed, for words and short lists.
         help: One line, shown by `mtbench show`.
+        ramped: It grows from 0 to its value over the recipe's `ramp_epochs`.
     """
     if (low is None) != (high is None) or (low is not None and high is not None and not low < high):
         raise PluginError(f"tunable() needs low and high together, low below high; found low={low}, high={high}.")
@@ -86,7 +88,14 @@ def tunable(
             f"tunable() draws on the logarithmic scale from a low above 0; found {low}. Or say log=False."
         )
     span = Range(tuple(grid) or tuple(choices) or (default,), low, high, log)
-    meta = {"range": span, "minimum": minimum, "maximum": maximum, "choices": tuple(choices), "help": help}
+    meta = {
+        "range": span,
+        "minimum": minimum,
+        "maximum": maximum,
+        "choices": tuple(choices),
+        "help": help,
+        "ramped": ramped,
+    }
     return dataclasses.field(default=default, metadata={_META: meta})
 
 
@@ -102,6 +111,7 @@ class Hyperparameter:
     maximum: float | None
     choices: tuple[Value, ...]
     help: str
+    ramped: bool = False
 
     @property
     def stackable(self) -> bool:
@@ -181,6 +191,7 @@ def describe(params: type) -> dict[str, Hyperparameter]:
             meta.get("maximum"),
             meta.get("choices", ()),
             meta.get("help", ""),
+            meta.get("ramped", False),
         )
     return found
 
@@ -219,29 +230,40 @@ def settings(
     """
     base = {name: fixed[name][0] if name in fixed else h.default for name, h in known.items()}
     several = {name: list(values) for name, values in fixed.items() if len(values) > 1}
-    free = {name: h for name, h in known.items() if h.range is not None and name not in fixed}
     if search == "random":
-        drawn = [base]
-        # Short lists repeat themselves: so many tries at most for as many distinct settings as were asked for.
-        for _ in range(_TRIES * n_draws):
-            if len(drawn) >= n_draws:
-                break
-            row = dict(base)
-            # Draw for every hyperparameter, also a fixed one, so that fixing one does not change the others.
-            for name, h in known.items():
-                if h.range is not None:
-                    value = h.range.draw(rng, h.kind)
-                    if name in free:
-                        row[name] = value
-            for name, values in several.items():
-                row[name] = values[int(rng.integers(len(values)))]
-            drawn = _distinct([*drawn, row])
-        return drawn
+        return _drawn(known, base, n_draws, rng, set(fixed), several)
     axes: dict[str, Sequence[Value]] = dict(several)
     if search == "grid":
-        axes |= {name: h.range.grid for name, h in free.items() if h.range is not None}
+        axes |= {name: h.range.grid for name, h in known.items() if h.range is not None and name not in fixed}
     rows = [base | dict(zip(axes, combo, strict=True)) for combo in itertools.product(*axes.values())]
     return _distinct([base, *rows] if search == "grid" else rows)
+
+
+def _drawn(
+    known: Mapping[str, Hyperparameter],
+    base: dict[str, Value],
+    n_draws: int,
+    rng: np.random.Generator,
+    fixed: Container[str],
+    several: Mapping[str, Sequence[Value]],
+) -> list[dict[str, Value]]:
+    """`base`, and random settings up to `n_draws` in all."""
+    drawn = [base]
+    # Short lists repeat themselves: so many tries at most for as many distinct settings as were asked for.
+    for _ in range(_TRIES * n_draws):
+        if len(drawn) >= n_draws:
+            break
+        row = dict(base)
+        # Draw for every hyperparameter, also a fixed one, so that fixing one does not change the others.
+        for name, h in known.items():
+            if h.range is not None:
+                value = h.range.draw(rng, h.kind)
+                if name not in fixed:
+                    row[name] = value
+        for name, values in several.items():
+            row[name] = values[int(rng.integers(len(values)))]
+        drawn = _distinct([*drawn, row])
+    return drawn
 
 
 def _distinct(rows: list[dict[str, Value]]) -> list[dict[str, Value]]:

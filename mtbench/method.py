@@ -13,6 +13,8 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from mtbench.batch import Batch
+from mtbench.nn.backbones import Backbone
+from mtbench.nn.copies import Copies
 from mtbench.nn.linear import LinearData
 from mtbench.recipe import Recipe
 from mtbench.reference import Reference
@@ -55,10 +57,13 @@ class GradientMethod(Method):
 
     Attributes:
         stackable: False where the objective cannot be mapped by torch.func.vmap; trials then run one at a time.
+        separate: Tasks share nothing: every parameter and buffer has a first axis of T, and each task keeps the epoch
+            that is best for itself.
         update_every: Steps between calls of `after_step`; 0 never calls it.
     """
 
     stackable: ClassVar[bool] = True
+    separate: ClassVar[bool] = False
     update_every: ClassVar[int] = 0
 
     @abstractmethod
@@ -87,6 +92,21 @@ class GradientMethod(Method):
         Returns:
             A scalar.
         """
+
+    def start_from(self, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+        """Takes over a trained backbone, where the recipe names a base: in place, before training.
+
+        As it stands, every backbone in the model does, and every set of copies of one.
+
+        Args:
+            model: A freshly built model.
+            weights: Parameters and buffers of the backbone, by its own names.
+        """
+        for module in model.modules():
+            if isinstance(module, Backbone):
+                module.load_state_dict(dict(weights), strict=False)
+            elif isinstance(module, Copies):
+                module.start_from(weights)
 
     def after_step(self, model: nn.Module, batch: Batch, params: Any) -> Mapping[str, Tensor]:
         """Closed-form updates every `update_every` steps: new values by name of a parameter or buffer."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import logsumexp
 
 from mtbench.errors import DataError, UnknownName
 from mtbench.tasks import Array, Layout, Part, Problem, TaskKind
@@ -24,6 +25,7 @@ class Metric:
         title: In words, with the unit.
         higher_is_better: Its direction.
         per_task: Whether it gives [R, T] (its headline is the mean over tasks) or one number a trial, [R].
+        by_task: Whether a task's value depends on that task's predictions alone.
         compute: (problem, part, predictions) -> [R, T] or [R], float64; NaN for a task without labelled rows.
     """
 
@@ -32,6 +34,12 @@ class Metric:
     higher_is_better: bool
     per_task: bool
     compute: Callable[[Problem, Part, Array], Array]
+    by_task: bool = True
+
+    def improves(self, values: Array, best: Array) -> Array:
+        """Whether values are better than the best so far, elementwise; any number is better than none (NaN)."""
+        sign = 1.0 if self.higher_is_better else -1.0
+        return np.asarray(np.isnan(best) | (sign * values > sign * best))
 
     def headline(self, values: Array) -> Array:
         """One number per trial: the mean over tasks [R, T] -> [R] that have a value, or the values as they are."""
@@ -109,6 +117,22 @@ def _one_vs_all_error(problem: Problem, part: Part, predictions: Array) -> Array
     return np.stack([100.0 * w.mean(1) if w.shape[1] else np.full(len(wrong), np.nan) for w in shares], 1)
 
 
+def _loss(problem: Problem, part: Part, predictions: Array) -> Array:
+    """Mean loss of each task: logistic, cross-entropy or squared, as in `Batch.task_losses`."""
+    columns = []
+    for task, (p, y) in zip(problem.tasks, _task_blocks(problem, part, predictions), strict=True):
+        p = p.astype(np.float64)
+        if task.kind is TaskKind.MULTICLASS:
+            picked = np.take_along_axis(p, np.broadcast_to(y[None, :, :1].astype(int), (len(p), len(y), 1)), 2)
+            loss = logsumexp(p, axis=2, keepdims=True) - picked
+        elif task.kind is TaskKind.REGRESSION:
+            loss = (p - y) ** 2
+        else:
+            loss = np.logaddexp(0.0, p) - p * y
+        columns.append(loss.mean((1, 2)) if y.size else np.full(len(p), np.nan))
+    return np.stack(columns, 1)
+
+
 METRICS = {
     m.name: m
     for m in (
@@ -116,7 +140,8 @@ METRICS = {
         Metric("pooled_rmse", "root mean squared error over the rows of all tasks", False, False, _pooled_rmse),
         Metric("error", "classification error in %, mean over tasks", False, True, _error),
         Metric("one_vs_all_error", "arg max over one-vs-all tasks, mean per-class error in %", False, True,
-               _one_vs_all_error),
+               _one_vs_all_error, by_task=False),
+        Metric("loss", "training loss on these rows, mean over tasks", False, True, _loss),
     )
 }  # fmt: skip
 

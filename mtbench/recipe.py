@@ -49,7 +49,8 @@ class Recipe:
         clip_norm: Largest gradient norm per trial; 0 does not clip.
         refit: Train the selected setting again on training and validation rows, by default.
         keep: Test predictions and learned matrices are kept of "final" trials (refits, and searches that try one
-            setting), of "all" or of "none"; "learned" keeps the matrices of all and the predictions of none.
+            setting), of "all" or of "none"; "learned" keeps the matrices of all and the predictions of none;
+            "backbone" keeps the weights of the backbone, for others to start from, and nothing else.
         dtype: "float32", or "float64" for tests.
         autocast: "none", or "bfloat16" for the operations that torch's autocast deems safe in it.
         channels_last: Images lie in memory channels last, which convolutions on most CPUs and GPUs prefer.
@@ -77,7 +78,7 @@ class Recipe:
     eval_every: int = 1
     clip_norm: float = 0.0
     refit: bool = False
-    keep: Literal["final", "all", "learned", "none"] = "final"
+    keep: Literal["final", "all", "learned", "backbone", "none"] = "final"
     dtype: Literal["float32", "float64"] = "float32"
     autocast: Literal["none", "bfloat16"] = "none"
     channels_last: bool = False

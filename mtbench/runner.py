@@ -160,6 +160,7 @@ class Runner:
             log,
             self._study.time_limit,
             self._facts.of(work.phase.planned) if kind == "train" else {},
+            self._checkpoint(name) if kind == "train" else None,
         )
         try:
             self._flights[self._engine.submit(job)] = _Flight(work, claim, log)
@@ -168,6 +169,10 @@ class Runner:
                 claim.release()
             raise
         return log
+
+    def _checkpoint(self, stack_id: str) -> Path:
+        """Where a half-trained stack is kept until it is finished."""
+        return self._store.path / "checkpoints" / f"{stack_id}.npz"
 
     def _land(self, future: Future[bytes], flight: _Flight) -> None:
         """Takes in what a job gave."""
@@ -179,6 +184,7 @@ class Runner:
         flight.log.with_suffix(".progress").unlink(missing_ok=True)
         if error is None:
             flight.log.unlink(missing_ok=True)
+            self._checkpoint(flight.log.stem).unlink(missing_ok=True)
 
     def _land_training(self, work: Training, claim: Claim | None, error: BaseException | None, image: bytes) -> None:
         if error is not None:

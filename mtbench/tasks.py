@@ -221,6 +221,18 @@ class Problem:
             return np.bincount(rows.task, minlength=self.n_tasks)
         return np.array([(~np.isnan(rows.labels[:, s.start])).sum() for s in self.label_slices])
 
+    def task_examples(self, part: str = "train") -> Array:
+        """Examples of what each task is about, int64 [T]: its labelled rows; of a binary task those labelled 1."""
+        sizes = self.task_sizes(part)
+        rows = self.parts[part]
+        for t, task in enumerate(self.tasks):
+            if task.kind is TaskKind.BINARY:
+                labels = (
+                    rows.labels[:, self.label_slices[t].start] if rows.task is None else rows.labels[rows.task == t, 0]
+                )
+                sizes[t] = int((labels > 0.5).sum())
+        return sizes
+
     def refit(self) -> Problem:
         """The same problem with training and validation rows together as the training part."""
         joined = self.parts["train"].joined(self.parts["validation"])

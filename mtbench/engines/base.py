@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from mtbench.hyperparameters import Value
+from mtbench.tasks import Array
 from mtbench.trials import Status, Trial
 
 
@@ -26,6 +27,8 @@ class Job:
         log: File that takes what the worker prints; progress goes beside it, with the ending ".progress".
         time_limit: Seconds after which the worker is killed; None for no limit.
         provenance: What the driver knows and the result should record.
+        checkpoint: File that keeps a half-trained stack; the worker goes on from what is there.
+        bases: By split and seed, the backbone to start from, where the recipe names a base.
     """
 
     kind: Literal["train", "calibrate"]
@@ -36,6 +39,8 @@ class Job:
     log: Path
     time_limit: float | None
     provenance: Mapping[str, Any]
+    checkpoint: Path | None = None
+    bases: Mapping[tuple[int, int], Mapping[str, Array]] = field(default_factory=dict)
 
 
 class JobFailed(Exception):

@@ -85,14 +85,17 @@ def _print_fault() -> None:
 
 def _train(job: Job) -> bytes:
     from mtbench.store.image import encode
-    from mtbench.training import train_stack
+    from mtbench.training import Checkpoint, train_stack
 
     plugins = _plugins(job.plugin_files)
     cell = job.trials[0].cell
     method, dataset = plugins.method(cell.method)(), plugins.dataset(cell.dataset)()
     problems = {split: _problem(job, split) for split in {trial.split for trial in job.trials}}
     report = _progress_writer(job.log.with_suffix(".progress"))
-    result = train_stack(method, problems, job.trials, dataset, _device(), report)
+    checkpoint = None
+    if job.checkpoint is not None:
+        checkpoint = Checkpoint(job.checkpoint, job.trials, _code(job))
+    result = train_stack(method, problems, job.trials, dataset, _device(), report, job.bases, checkpoint)
     tasks = next(iter(problems.values())).tasks
     result.provenance |= {
         **job.provenance,
@@ -102,6 +105,11 @@ def _train(job: Job) -> bytes:
         "n_tasks": len(tasks),
     }
     return encode(result)
+
+
+def _code(job: Job) -> str:
+    """What a half-trained stack must have been trained with for its training to go on."""
+    return json.dumps([str(job.provenance.get(name)) for name in ("mtbench", "method_plugin", "dataset_plugin")])
 
 
 def _calibrate(job: Job) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -95,7 +96,7 @@ class MLP(Backbone):
         super().__init__()
         self.n_stages, self.n_features = n_layers, width
         sizes = [n_inputs] + [width] * n_layers
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.activations = nn.ModuleList(activation() for _ in range(n_layers))
         _glorot(self)
 
@@ -106,9 +107,10 @@ class MLP(Backbone):
 
 
 class LeNet(Backbone):
-    """Two 5 x 5 convolutions with pooling and a dense layer of 500, as in "Deep Asymmetric Multi-task Feature Learning".
+    """Two 5 x 5 convolutions with pooling, and a dense layer of 500.
 
-    Glorot-uniform weights, zero biases, no padding, no dropout.
+    The network of MNIST-Imbalanced in "Deep Asymmetric Multi-task Feature Learning": Glorot-uniform weights, zero
+    biases, no padding, no dropout.
     """
 
     smallest = 16
@@ -146,7 +148,7 @@ class Conv4(Backbone):
         super().__init__()
         self.n_stages, self.n_features = len(self.channels) + 1, 512
         widths = (channels, *self.channels)
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(pairwise(widths))
         self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairs)
         self.norms = nn.ModuleList(nn.BatchNorm2d(b) for _, b in pairs)
         self.activations = nn.ModuleList(activation() for _ in range(self.n_stages))

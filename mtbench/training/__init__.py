@@ -1,5 +1,6 @@
 """The stack trainer: R trials of one cell as one batched computation."""
 
+from mtbench.training.checkpoints import Checkpoint
 from mtbench.training.stack import train_stack
 
-__all__ = ["train_stack"]
+__all__ = ["Checkpoint", "train_stack"]

@@ -1,11 +1,13 @@
-"""The rows of a stack on its device: one copy per split, gathered per batch for the trials that use it.
+"""The rows of a stack on its device: one copy per split, or one of all, gathered per batch for the trials that use it.
 
-Shapes: R trials, U splits among them, B batch rows, n rows of a part.
+Shapes: R trials, U splits among them, B batch rows, n rows of a part, N rows of an array that parts share.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,12 +15,12 @@ from torch import Tensor
 
 from mtbench.batch import Batch, TaskLayout
 from mtbench.errors import DataError
-from mtbench.seeds import seed_from
-from mtbench.tasks import Array, Part, Problem
-from mtbench.trials import Trial
+from mtbench.tasks import Array, Part, Problem, Rows
 
 Columns = dict[str, Tensor]
-"""Tensors of a batch by name ("inputs", "labels", and where there are any "mask", "task"), plus "n_train"."""
+"""Tensors of a batch by name: "inputs", "labels", sizes of tasks, and where there are any "mask", "task", "key"."""
+
+_SHARE = 0.5  # of a device's free memory that an array of rows may take; larger ones are gathered on the CPU
 
 
 class PartData:
@@ -29,63 +31,108 @@ class PartData:
         name: Which part.
         device: Where the tensors live.
         dtype: Of inputs and labels; uint8 inputs stay uint8 until they are used.
+        shared: Arrays that parts share, on the device, by their identity; filled as they are met.
     """
 
-    def __init__(self, problems: Sequence[Problem], name: str, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        problems: Sequence[Problem],
+        name: str,
+        device: torch.device,
+        dtype: torch.dtype,
+        shared: dict[int, Tensor] | None = None,
+    ) -> None:
         parts = [problem.parts[name] for problem in problems]
         self.n_rows = parts[0].n_rows
         if any(part.n_rows != self.n_rows for part in parts):
             raise DataError(f"{problems[0].dataset}: splits of one stack must have equally many rows in part '{name}'.")
-        self._dtype = dtype
-        self._inputs = _stacked([np.asarray(part.inputs) for part in parts], device, dtype)
+        self._device, self._dtype = device, dtype
+        self._index: Tensor | None = None
+        bases = [part.inputs.base for part in parts if isinstance(part.inputs, Rows)]
+        if len(bases) == len(parts) and all(base is bases[0] for base in bases):
+            self._inputs = _shared(bases[0], device, {} if shared is None else shared)
+            self._index = torch.stack([torch.as_tensor(part.inputs.index) for part in parts])  # type: ignore[union-attr]
+            self._index = self._index.to(self._inputs.device)
+        else:
+            self._inputs = _stacked([np.asarray(part.inputs) for part in parts], device, dtype)
         masks = [_mask(problem, part) for problem, part in zip(problems, parts, strict=True)]
         self._columns = {"labels": _stacked([np.nan_to_num(part.labels) for part in parts], device, dtype)}
         if any(mask is not None and not mask.all() for mask in masks):
             self._columns["mask"] = _stacked([m for m in masks if m is not None], device, dtype)
         if parts[0].task is not None:
             self._columns["task"] = torch.stack([torch.as_tensor(part.task) for part in parts]).to(device)
-        self._n_train = _stacked([problem.task_sizes() for problem in problems], device, dtype)
+        self._sizes = {
+            "n_train": _stacked([problem.task_sizes() for problem in problems], device, dtype),
+            "n_examples": _stacked([problem.task_examples() for problem in problems], device, dtype),
+        }
 
-    def rows(self, split: Tensor | int, rows: Tensor | slice) -> Columns:
+    def rows(self, split: Tensor | int, rows: Tensor | slice, raw: bool = False) -> Columns:
         """Rows as the columns of a batch.
 
         Args:
             split: int64 [R] with `rows` [R, B], or one split with `rows` [B] or a slice.
             rows: Which rows.
+            raw: Leave images in bytes, for `as_numbers`.
 
         Returns:
             Columns [R, B, ...], or [B, ...] for one split.
         """
         where = split[:, None] if isinstance(split, Tensor) and isinstance(rows, Tensor) else split
-        inputs = self._inputs[where, rows]
-        if not inputs.is_floating_point():
-            inputs = inputs.to(self._dtype) / 255
         columns = {name: column[where, rows] for name, column in self._columns.items()}
-        return {"inputs": inputs, **columns, "n_train": self._n_train[split]}
+        sizes = {name: size[split] for name, size in self._sizes.items()}
+        found = {"inputs": self._gathered(where, rows), **columns, **sizes}
+        return found if raw else self.as_numbers(found)
+
+    def _gathered(self, where: Tensor | int, rows: Tensor | slice) -> Tensor:
+        if self._index is None:
+            return self._inputs[where, rows]
+        home = self._index.device
+        place = self._index[_on(where, home), _on(rows, home)]
+        gathered = self._inputs.index_select(0, place.reshape(-1))
+        return gathered.view(*place.shape, *self._inputs.shape[1:]).to(self._device, non_blocking=True)
+
+    def as_numbers(self, columns: Columns) -> Columns:
+        """The columns with inputs as numbers: bytes become fractions of 255."""
+        inputs = columns["inputs"]
+        numbers = inputs.to(self._dtype)
+        return {**columns, "inputs": numbers if inputs.is_floating_point() else numbers.div_(255)}
 
 
-def batch_of(columns: Mapping[str, Tensor], layout: TaskLayout) -> Batch:
-    """One trial's batch from its columns."""
+def rows_on(rows: slice | Array, device: torch.device) -> slice | Tensor:
+    """Row numbers as something that tensors on a device can be indexed by."""
+    return rows if isinstance(rows, slice) else torch.as_tensor(rows, device=device)
+
+
+def batch_of(columns: Mapping[str, Tensor], layout: TaskLayout, per_task: int = 0) -> Batch:
+    """One trial's batch from its columns; `per_task` as in `Batch`."""
     return Batch(
-        columns["inputs"], columns["labels"], columns.get("mask"), columns.get("task"), columns["n_train"], layout
+        columns["inputs"],
+        columns["labels"],
+        columns.get("mask"),
+        columns.get("task"),
+        columns["n_train"],
+        columns["n_examples"],
+        layout,
+        per_task,
+        columns.get("key"),
     )
 
 
-def epoch_rows(trials: Sequence[Trial], n_rows: int) -> Iterator[Array]:
-    """Row orders epoch by epoch, one per stream, so that trials of equal split and seed see equal batches.
+def _shared(base: Array, device: torch.device, known: dict[int, Tensor]) -> Tensor:
+    """An array as a tensor, without a copy on the CPU, once on a GPU that has room for it."""
+    if id(base) not in known:
+        with warnings.catch_warnings():
+            # A mapped file cannot be written to, and is not.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            tensor = torch.from_numpy(np.asarray(base))
+        if device.type == "cuda" and tensor.nbytes < _SHARE * torch.cuda.mem_get_info(device)[0]:
+            tensor = tensor.to(device)
+        known[id(base)] = tensor
+    return known[id(base)]
 
-    Args:
-        trials: One trial of each stream.
-        n_rows: Rows of the training part.
 
-    Yields:
-        int64 [streams, n_rows], a permutation in each row.
-    """
-    generators = [
-        np.random.default_rng(seed_from(trial.cell.dataset, trial.split, trial.seed, "order")) for trial in trials
-    ]
-    while True:
-        yield np.stack([generator.permutation(n_rows) for generator in generators])
+def _on(value: Any, device: torch.device) -> Any:
+    return value.to(device) if isinstance(value, Tensor) else value
 
 
 def _mask(problem: Problem, part: Part) -> Array | None:

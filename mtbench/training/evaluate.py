@@ -6,6 +6,7 @@ Shapes: R trials, n rows, O outputs, C the widest task's outputs, T tasks.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,9 +16,26 @@ from mtbench.dataset import Dataset
 from mtbench.metrics import metric, split_name
 from mtbench.tasks import Array, Problem
 
-_CHUNK = 2**23  # numbers an evaluation holds at once per layer, about 32 MB in float32
+_CHUNK = 2**22  # numbers an evaluation holds at once per layer, about 16 MB in float32
 
-Predictor = Callable[[Array, int, slice], Tensor]
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """Rows of a part that are evaluated at once.
+
+    Attributes:
+        rows: Which.
+        per_task: As in `Batch`: not 0 where they are so many rows of each task, in the order of the tasks.
+    """
+
+    rows: slice | Array
+    per_task: int = 0
+
+
+Sweep = tuple[list[Chunk], Array | None]
+"""Chunks that cover a part, and where in their predictions each of its rows is (None: in order)."""
+
+Predictor = Callable[[Array, int, Chunk], Tensor]
 """(positions in the list of trials [r], position of their split, rows) -> predictions [r, rows, O or C]."""
 
 
@@ -28,22 +46,24 @@ class Evaluator:
         problems: The U problems, one per split of the stack.
         split: Position of each trial's problem, int64 [R].
         width: Numbers the widest layer holds per row, which bounds how many rows go at once.
+        by_task: Own layout: evaluate equally many rows of each task at a time, in the order of the tasks.
     """
 
-    def __init__(self, problems: Sequence[Problem], split: Array, width: int) -> None:
+    def __init__(self, problems: Sequence[Problem], split: Array, width: int, by_task: bool = False) -> None:
         self._problems, self._split, self._width = problems, split, max(width, 1)
+        self._by_task = by_task
+        self._sweeps: dict[tuple[int, str, int], Sweep] = {}
 
     def predictions(self, predict: Predictor, part: str, trials: Array) -> Array:
         """Predictions of some trials on a part, [len(trials), n, O or C]; splits must have equally many rows there."""
         found: list[tuple[Array, Array]] = []
-        for u, problem in enumerate(self._problems):
+        for u in range(len(self._problems)):
             positions = np.flatnonzero(self._split[trials] == u)
             if not len(positions):
                 continue
-            n_rows = problem.parts[part].n_rows
-            step = max(1, min(n_rows, _CHUNK // (self._width * len(positions))))
-            chunks = [predict(positions, u, slice(a, min(a + step, n_rows))) for a in range(0, n_rows, step)]
-            found.append((positions, torch.cat(chunks, 1).cpu().numpy()))
+            chunks, place = self._sweep(u, part, max(1, _CHUNK // (self._width * len(positions))))
+            values = torch.cat([predict(positions, u, chunk) for chunk in chunks], 1).cpu().numpy()
+            found.append((positions, values if place is None else values[:, place]))
         result = np.empty((len(trials), *found[0][1].shape[1:]), found[0][1].dtype)
         for positions, values in found:
             result[positions] = values
@@ -65,6 +85,35 @@ class Evaluator:
                     values.setdefault(name, np.full((len(trials), *found.shape[1:]), np.nan))[positions] = found
             values[name][broken] = np.nan
         return values
+
+    def _sweep(self, u: int, part: str, step: int) -> Sweep:
+        if (u, part, step) not in self._sweeps:
+            self._sweeps[u, part, step] = (_by_task if self._by_task else _in_order)(self._problems[u], part, step)
+        return self._sweeps[u, part, step]
+
+
+def _in_order(problem: Problem, part: str, step: int) -> Sweep:
+    n_rows = problem.parts[part].n_rows
+    return [Chunk(slice(a, min(a + step, n_rows))) for a in range(0, n_rows, step)], None
+
+
+def _by_task(problem: Problem, part: str, step: int) -> Sweep:
+    """Rows of all tasks side by side; the rows of short tasks are filled up with their own (or any) rows."""
+    task = problem.parts[part].task
+    if task is None:
+        raise ValueError(f"{problem.dataset} has no rows that belong to one task.")
+    own = [np.flatnonzero(task == t) for t in range(problem.n_tasks)]
+    longest = max(len(rows) for rows in own)
+    table = np.stack([np.resize(rows if len(rows) else np.zeros(1, np.int64), longest) for rows in own])
+    width = max(1, step // len(own))
+    chunks = [table[:, a : a + width] for a in range(0, longest, width)]
+    places = np.empty(len(task), np.int64)
+    before = 0
+    for i, chunk in enumerate(chunks):
+        t, column = np.nonzero(np.arange(chunk.shape[1]) + i * width < np.array([len(rows) for rows in own])[:, None])
+        places[chunk[t, column]] = before + t * chunk.shape[1] + column
+        before += chunk.size
+    return [Chunk(chunk.reshape(-1), chunk.shape[1]) for chunk in chunks], places
 
 
 def finite_rows(predictions: Array) -> Array:

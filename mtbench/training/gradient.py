@@ -1,6 +1,6 @@
 """Training a stack of a gradient method: batches, steps, early stopping, divergence.
 
-Shapes: K trials of the stack, R of them still held, P parameters, S streams (split and seed).
+Shapes: K trials of the stack, R of them still held, P parameters, S streams (split and seed), T tasks.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from torch import Tensor
 from mtbench.dataset import Dataset
 from mtbench.errors import PluginError
 from mtbench.method import GradientMethod
-from mtbench.metrics import metric
+from mtbench.metrics import Metric, metric
 from mtbench.tasks import Array, Problem
-from mtbench.training.data import Columns, PartData, epoch_rows
-from mtbench.training.evaluate import Evaluator
+from mtbench.training.batches import Batches
+from mtbench.training.checkpoints import Arrays, Checkpoint
+from mtbench.training.data import Columns, PartData, rows_on
+from mtbench.training.evaluate import Chunk, Evaluator
 from mtbench.training.memory import is_out_of_memory
 from mtbench.training.optimisers import clip_, optimiser_for
 from mtbench.training.progress import EpochListener, Progress
-from mtbench.training.stacked import StackedModels, StackState
+from mtbench.training.stacked import Bases, StackedModels, StackState
 from mtbench.trials import LEARNING_RATE, Trial
 
 _LEAVE = 0.75  # finished trials are taken out once this share or less of those held still trains
@@ -37,6 +39,8 @@ class GradientStack:
         trials: The K trials, all of one phase.
         dataset: Gives the metric that is monitored.
         device: Where to train.
+        bases: Backbones to start from, where the recipe names a base.
+        checkpoint: Kept up to date while the stack trains, and gone on from where there is one; None keeps none.
     """
 
     def __init__(
@@ -46,6 +50,8 @@ class GradientStack:
         trials: Sequence[Trial],
         dataset: Dataset,
         device: torch.device,
+        bases: Bases | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         self._method, self._device, self._recipe = method, device, trials[0].cell.recipe
         self._refit = trials[0].epochs is not None
@@ -57,42 +63,55 @@ class GradientStack:
         self._stream_split = np.array([splits.index(split) for split, _ in streams])
         self._dtype: torch.dtype = getattr(torch, self._recipe.dtype)
         self._parts: dict[str, PartData] = {}
-        self.models = StackedModels(method, [problems[trial.split] for trial in trials], trials, device)
+        self._arrays: dict[int, Tensor] = {}
+        self._checkpoint = checkpoint
+        of_trials = [problems[trial.split] for trial in trials]
+        self.models = StackedModels(method, of_trials, trials, device, bases)
         self._state = self.models.initial
         self.progress = Progress.start(self._state)
         rates = torch.tensor([float(t.params[LEARNING_RATE]) for t in trials], device=device, dtype=self._dtype)
         self._optimiser = optimiser_for(self._recipe, self._state.theta, rates)
-        self._orders = epoch_rows(list(streams.values()), self._part("train").n_rows)
-        self._steps = 0
+        one_of_each = list(streams.values())
+        train = self._part("train")
+        self._batches = Batches(self._problems, one_of_each, self._stream_split, train, self._recipe, device)
+        self._epoch = self._steps = 0
+        self._losses = torch.zeros(len(trials), device=device, dtype=self._dtype)  # since the last look
         self._active = np.arange(len(trials))  # still training
         self._held = np.arange(len(trials))  # still in the stack: finished trials leave in groups
-        problem = self._problems[0]
-        width = self.models.n_parameters // problem.n_features + problem.n_outputs + problem.n_features
-        self.evaluator = Evaluator(self._problems, self._stream_split[self._stream], width)
+        by_task = self._batches.per_task > 0
+        rows = _first_of_each(self._problems[0]) if by_task else slice(0, 1)
+        columns = self._part("train").rows(0, rows_on(rows, device))
+        width = self.models.widest(self._state, columns, int(by_task))
+        self.evaluator = Evaluator(self._problems, self._stream_split[self._stream], width, by_task)
         self._monitor = metric(dataset.selection_metric)
+        self._own: _OwnStopping | None = None
+        if method.separate and not self._refit:
+            self._own = _OwnStopping(self._monitor, self._problems[0].n_tasks, len(trials), self.models)
 
     def _part(self, name: str) -> PartData:
         if name not in self._parts:
-            self._parts[name] = PartData(self._problems, name, self._device, self._dtype)
+            self._parts[name] = PartData(self._problems, name, self._device, self._dtype, self._arrays)
         return self._parts[name]
 
     def run(self, on_epoch: EpochListener | None = None) -> None:
         """Trains until every trial has stopped; the outcome is in `progress`."""
-        epoch, since = 0, time.perf_counter()
-        losses = torch.zeros(len(self._held), device=self._device, dtype=self._dtype)
+        if self._checkpoint is not None and (found := self._checkpoint.read()) is not None:
+            self._restore(*found)
+        since = time.perf_counter()
         while len(self._active):
-            epoch += 1
-            losses = losses + self.train_epoch()
-            if epoch % self._recipe.eval_every and not (self._limit[self._active] == epoch).any():
-                continue
-            done = self._look(epoch, losses)
+            self._losses = self._losses + self.train_epoch()
+            looks = self._epoch % self._recipe.eval_every == 0 or (self._limit[self._active] == self._epoch).any()
+            done = self._look(self._losses) if looks else np.zeros(0, np.int64)
             now = time.perf_counter()
             self.progress.seconds[self._active] += (now - since) / len(self._active)
             since = now
-            self._leave(done)
-            losses = torch.zeros_like(losses[: len(self._held)])
+            if looks:
+                self._leave(done)
+                self._losses = torch.zeros_like(self._losses[: len(self._held)])
             if on_epoch is not None:
-                on_epoch(epoch, len(self._active))
+                on_epoch(self._epoch, len(self._active))
+            if self._checkpoint is not None and len(self._active) and self._checkpoint.due():
+                self._checkpoint.write(*self._saved())
         # A trial whose validation metric never was a number has nothing to be judged by.
         self.progress.diverged |= self.progress.best_epoch == 0
 
@@ -105,45 +124,40 @@ class GradientStack:
         Returns:
             The summed objective of each held trial, [R].
         """
-        part = self._part("train")
-        orders = torch.as_tensor(next(self._orders)).to(self._device)
-        size = self._recipe.batch_size or part.n_rows
-        stream = self._stream[self._held]
-        shared = len(np.unique(stream)) == 1
+        self._epoch += 1
+        recipe = self._recipe
+        ramp = min(1.0, (self._epoch - 1) / recipe.ramp_epochs) if recipe.ramp_epochs else 1.0
+        decays = (self._epoch - 1) // recipe.decay_every if recipe.decay_every else 0
+        state = self._state.scaled(ramp, self.models.ramped)
         total = torch.zeros(len(self._held), device=self._device, dtype=self._dtype)
-        for step, start in enumerate(range(0, part.n_rows, size)):
+        for step, (columns, shared) in enumerate(self._batches.epoch(self._stream[self._held])):
             if step == max_steps:
                 break
-            if shared:
-                columns = part.rows(int(self._stream_split[stream[0]]), orders[stream[0], start : start + size])
-            else:
-                split = torch.as_tensor(self._stream_split[stream], device=self._device)
-                columns = part.rows(split, orders[torch.as_tensor(stream), start : start + size])
-            total += self._step(columns, shared)
+            total += self._step(state, columns, shared, recipe.decay_factor**decays)
         return total
 
     def measure(self, n_steps: int) -> None:
         """Does, for calibration, what an epoch of at most so many steps does: steps, then a look at validation rows."""
         self.train_epoch(n_steps)
         if not self._refit:
-            self._validate()
+            self._predictions(self._state, self._held, "validation", self._held)
 
-    def _step(self, columns: Columns, shared: bool) -> Tensor:
-        leaves = self.models.leaves(self._state.theta)
-        objective = self._objective(leaves, columns, shared)
+    def _step(self, state: StackState, columns: Columns, shared: bool, scale: float) -> Tensor:
+        leaves = self.models.leaves(state.theta)
+        objective = self._objective(leaves, state, columns, shared)
         gradients = torch.autograd.grad(objective.sum(), list(leaves.values()), materialize_grads=True)
         gradient = torch.cat([g.reshape(len(objective), -1) for g in gradients], 1)
         clip_(gradient, self._recipe.clip_norm)
-        self._optimiser.step(self._state.theta, gradient)
+        self._optimiser.step(state.theta, gradient, scale)
         self._steps += 1
         if self._method.update_every and self._steps % self._method.update_every == 0:
-            self.models.after_step(self._state, columns, shared)
+            self.models.after_step(state, columns, shared, self._batches.per_task)
         return objective.detach()
 
-    def _objective(self, leaves: Mapping[str, Tensor], columns: Columns, shared: bool) -> Tensor:
+    def _objective(self, leaves: Mapping[str, Tensor], state: StackState, columns: Columns, shared: bool) -> Tensor:
         """The objectives [R]; in the first step with the errors an author needs."""
         try:
-            objective = self.models.objective(leaves, self._state, columns, shared)
+            objective = self.models.objective(leaves, state, columns, shared, self._batches.per_task)
         except (RuntimeError, NotImplementedError, ValueError) as error:
             if self._steps or len(self._held) == 1 or is_out_of_memory(error):
                 raise
@@ -158,34 +172,90 @@ class GradientStack:
             )
         return objective
 
-    def _look(self, epoch: int, losses: Tensor) -> Array:
+    def _look(self, losses: Tensor) -> Array:
         """Validation, snapshots and stopping at the end of an epoch; gives the trials that are done."""
-        state, held = self.progress, self._held
+        state, held, epoch = self.progress, self._held, self._epoch
         active = np.isin(held, self._active)
         loss = losses.double().cpu().numpy()
         finite = np.isfinite(loss) & torch.isfinite(self._state.theta).all(1).cpu().numpy()
         state.note("epoch", self._active, epoch)
         state.note("loss", self._active, loss[active])
+        stale = np.zeros(len(held), bool)
         if self._refit:
             better = active & finite & (self._limit[held] == epoch)
-            stale = np.zeros(len(held), bool)
+            state.best_epoch[held[better]] = epoch
+            state.snapshot.copy_from(*self._places(better))
         else:
-            values = self._validate()
-            state.note(self._monitor.name, self._active, values[active])
-            sign = 1.0 if self._monitor.higher_is_better else -1.0
-            better = active & finite & np.isfinite(values)
-            better &= np.isnan(state.best[held]) | (sign * values > sign * state.best[held])
-            state.best[held[better]] = values[better]
-            stale = epoch - np.where(better, epoch, state.best_epoch[held]) >= (self._recipe.patience or np.inf)
-        state.best_epoch[held[better]] = epoch
-        state.snapshot.copy_from(*self._places(better))
+            better = self._keep_better(active & finite)
+            patience = self._recipe.patience or np.inf
+            stale = epoch - np.where(better, epoch, state.best_epoch[held]) >= patience
         state.diverged[held[active & ~finite]] = True
         return np.asarray(held[active & (~finite | stale | (self._limit[held] <= epoch))])
+
+    def _keep_better(self, eligible: Array) -> Array:
+        """Takes snapshots of what is better than ever on the validation part; which of the held trials are."""
+        state, held = self.progress, self._held
+        predictions = self._predictions(self._state, held, "validation", held)
+        found = self.evaluator.metrics([self._monitor.name], "validation", predictions, held)
+        values = self._monitor.headline(found[self._monitor.name])
+        state.note(self._monitor.name, self._active, values[np.isin(held, self._active)])
+        better = np.asarray(eligible & np.isfinite(values))
+        if self._own is not None:
+            tasks = self._own.better(self.evaluator, predictions, held, eligible)
+            better = np.asarray(tasks.any(1))
+            here, there_state, there = self._places(better)
+            which = torch.as_tensor(tasks[better], device=self._device)
+            state.snapshot.copy_tasks_from(here, there_state, there, which, self._own.owner)
+        else:
+            better = better & self._monitor.improves(values, state.best[held])
+            state.best[held[better]] = values[better]
+            state.snapshot.copy_from(*self._places(better))
+        state.best_epoch[held[better]] = self._epoch
+        return better
+
+    def _saved(self) -> tuple[Arrays, dict[str, str]]:
+        """All that training on depends on, as arrays and texts."""
+        arrays: dict[str, Tensor | Array] = {
+            **{f"state/{name}": value for name, value in self._state.tensors().items()},
+            **{f"snapshot/{name}": value for name, value in self.progress.snapshot.tensors().items()},
+            **{f"optimiser/{name}": value for name, value in self._optimiser.state().items()},
+            **{f"progress/{name}": value for name, value in self.progress.arrays().items()},
+            "losses": self._losses,
+            "active": self._active,
+            "held": self._held,
+            "counts": np.array([self._epoch, self._steps]),
+        }
+        if self._own is not None:
+            arrays["own"] = self._own.best
+        plain = {name: v.cpu().numpy() if isinstance(v, Tensor) else v for name, v in arrays.items()}
+        return plain, {"batches": self._batches.state(), "random": _random_state()}
+
+    def _restore(self, arrays: Arrays, texts: Mapping[str, str]) -> None:
+        """Goes on from what was `_saved`."""
+
+        def of(prefix: str) -> dict[str, Tensor]:
+            found = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
+            return {name: torch.as_tensor(value).to(self._device) for name, value in found.items()}
+
+        self._state = StackState.of(of("state/"))
+        self.progress.restore({n[9:]: v for n, v in arrays.items() if n.startswith("progress/")}, of("snapshot/"))
+        self._optimiser.restore(of("optimiser/"))
+        self._losses = torch.as_tensor(arrays["losses"]).to(self._device)
+        self._active, self._held = arrays["active"], arrays["held"]
+        self._epoch, self._steps = (int(count) for count in arrays["counts"])
+        if self._own is not None:
+            self._own.best = arrays["own"]
+        self._batches.restore(texts["batches"])
+        _set_random_state(texts["random"])
 
     def learned(self) -> dict[str, Array]:
         """The method's learned matrices at each trial's best epoch, each [K, ...]."""
         found = self.models.learned(self.progress.snapshot)
         return {name: matrix.cpu().numpy() for name, matrix in found.items()}
+
+    def backbone(self) -> dict[str, Array]:
+        """The models' backbone at each trial's best epoch, each [K, ...], by its own names."""
+        return {name: value.cpu().numpy() for name, value in self.models.backbone(self.progress.snapshot).items()}
 
     @property
     def n_parameters(self) -> int:
@@ -197,11 +267,6 @@ class GradientStack:
         there = torch.as_tensor(np.flatnonzero(which), device=self._device)
         return torch.as_tensor(self._held[which], device=self._device), self._state, there
 
-    def _validate(self) -> Array:
-        predictions = self._predictions(self._state, self._held, "validation", self._held)
-        found = self.evaluator.metrics([self._monitor.name], "validation", predictions, self._held)
-        return self._monitor.headline(found[self._monitor.name])
-
     def predictions(self, part: str, trials: Array) -> Array:
         """Predictions of some trials at their best epoch on a part: [len(trials), n, O or C]."""
         return self._predictions(self.progress.snapshot, np.arange(len(self._limit)), part, trials)
@@ -209,10 +274,11 @@ class GradientStack:
     def _predictions(self, state: StackState, held: Array, part: str, trials: Array) -> Array:
         """Predictions by a state that holds the trials `held`, for some of them."""
 
-        def predict(positions: Array, split: int, rows: slice) -> Tensor:
+        def predict(positions: Array, split: int, chunk: Chunk) -> Tensor:
             places = np.searchsorted(held, trials[positions])
             some = state if len(places) == len(held) else state.select(torch.as_tensor(places, device=self._device))
-            return self.models.predict(some, self._part(part).rows(split, rows))
+            columns = self._part(part).rows(split, rows_on(chunk.rows, self._device))
+            return self.models.predict(some, columns, chunk.per_task)
 
         return self.evaluator.predictions(predict, part, trials)
 
@@ -224,3 +290,41 @@ class GradientStack:
             self._state = self._state.select(keep)
             self._optimiser.select(keep)
             self._held = self._active.copy()
+
+
+class _OwnStopping:
+    """For tasks that share nothing: each keeps its own best epoch.
+
+    What is watched is a task's own metric where that depends on the task alone, else its validation loss.
+
+    Attributes:
+        best: The best so far, [K, T].
+        owner: The task of each parameter, int64 [P].
+    """
+
+    def __init__(self, monitor: Metric, n_tasks: int, n_trials: int, models: StackedModels) -> None:
+        self._metric = monitor if monitor.per_task and monitor.by_task else metric("loss")
+        self.best = np.full((n_trials, n_tasks), np.nan)
+        self.owner = models.owners(n_tasks)
+
+    def better(self, evaluator: Evaluator, predictions: Array, held: Array, eligible: Array) -> Array:
+        """Which tasks of the held trials are better than ever: bool [R, T]; notes their values."""
+        values = evaluator.metrics([self._metric.name], "validation", predictions, held)[self._metric.name]
+        better = eligible[:, None] & np.isfinite(values) & self._metric.improves(values, self.best[held])
+        self.best[held] = np.where(better, values, self.best[held])
+        return np.asarray(better)
+
+
+def _first_of_each(problem: Problem) -> Array:
+    """One training row of each task, in their order."""
+    task = problem.parts["train"].task
+    assert task is not None, "rows_per_task needs rows that belong to tasks"
+    return np.array([np.flatnonzero(task == t)[0] for t in range(problem.n_tasks)])
+
+
+def _random_state() -> str:
+    return torch.get_rng_state().numpy().tobytes().hex()
+
+
+def _set_random_state(state: str) -> None:
+    torch.set_rng_state(torch.frombuffer(bytearray.fromhex(state), dtype=torch.uint8))

@@ -5,10 +5,11 @@ Shapes: K trials of the stack.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from torch import Tensor
 
 from mtbench.tasks import Array
 from mtbench.training.stacked import StackState
@@ -48,3 +49,15 @@ class Progress:
         row = np.full(len(self.best), np.nan)
         row[trials] = values
         self.history.setdefault(name, []).append(row)
+
+    def arrays(self) -> dict[str, Array]:
+        """All but the snapshot, by name."""
+        own = {"best": self.best, "best_epoch": self.best_epoch, "diverged": self.diverged, "seconds": self.seconds}
+        return own | {f"history/{name}": np.stack(rows) for name, rows in self.history.items()}
+
+    def restore(self, arrays: Mapping[str, Array], snapshot: Mapping[str, Tensor]) -> None:
+        """Goes on from `arrays`, and the tensors of a snapshot."""
+        self.snapshot = StackState.of(snapshot)
+        self.best, self.best_epoch = arrays["best"], arrays["best_epoch"]
+        self.diverged, self.seconds = arrays["diverged"], arrays["seconds"]
+        self.history = {name[8:]: list(rows) for name, rows in arrays.items() if name.startswith("history/")}

@@ -17,8 +17,8 @@ from mtbench.hyperparameters import describe
 from mtbench.method import LinearSolution, SolverMethod
 from mtbench.nn.linear_problems import linear_data
 from mtbench.tasks import Array, Problem
-from mtbench.training.data import PartData
-from mtbench.training.evaluate import Evaluator
+from mtbench.training.data import PartData, rows_on
+from mtbench.training.evaluate import Chunk, Evaluator
 from mtbench.training.progress import EpochListener, Progress
 from mtbench.training.stacked import StackState, method_params
 from mtbench.trials import Trial
@@ -80,8 +80,8 @@ class SolverStack:
         """Predictions of some trials on a part: [len(trials), n, O], or [len(trials), n, 1] in the own layout."""
         rows_of = PartData(self._problems, part, self._device, torch.float64)
 
-        def predict(positions: Array, split: int, rows: slice) -> Tensor:
-            columns = rows_of.rows(split, rows)
+        def predict(positions: Array, split: int, chunk: Chunk) -> Tensor:
+            columns = rows_of.rows(split, rows_on(chunk.rows, self._device))
             inputs = columns["inputs"].flatten(1)
             d = inputs.shape[1]
             weights = self._found.weights[torch.as_tensor(trials[positions], device=self._device)]

@@ -12,11 +12,13 @@ from mtbench.dataset import Dataset
 from mtbench.method import GradientMethod, Method, SolverMethod
 from mtbench.seeds import seed_from
 from mtbench.tasks import Array, Problem
+from mtbench.training.checkpoints import Checkpoint
 from mtbench.training.evaluate import finite_rows, metrics_by_part
 from mtbench.training.gradient import GradientStack
 from mtbench.training.memory import is_out_of_memory, peak_bytes
 from mtbench.training.progress import EpochListener
 from mtbench.training.solver import SolverStack
+from mtbench.training.stacked import Bases
 from mtbench.trials import StackResult, Status, Trial
 
 _DIVERGED = "The loss or a parameter stopped being finite."
@@ -29,6 +31,8 @@ def train_stack(
     dataset: Dataset,
     device: str = "cpu",
     on_epoch: EpochListener | None = None,
+    bases: Bases | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> StackResult:
     """Trains the trials of a stack together.
 
@@ -41,7 +45,9 @@ def train_stack(
         trials: Trials of one cell and one phase.
         dataset: Gives the metrics.
         device: As torch names it.
-        on_epoch: Told (epoch, trials that still train) after each look at the validation part.
+        on_epoch: Told (epoch, trials that still train) after each epoch.
+        bases: Backbones to start from, where the recipe names a base.
+        checkpoint: Where a half-trained stack is kept; training goes on from what is there.
 
     Returns:
         The result, in the order of `trials`.
@@ -51,7 +57,7 @@ def train_stack(
         # For a method that draws while it trains. Such methods train alone: what is drawn depends on the trial only.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_from(first.cell.dataset, first.split, first.seed, "training"))
-            return _train(method, problems, trials, dataset, torch.device(device), on_epoch)
+            return _train(method, problems, trials, dataset, torch.device(device), on_epoch, bases, checkpoint)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -59,8 +65,8 @@ def train_stack(
     if len(trials) == 1:
         return StackResult.without_training(trials, Status.OOM, reason)
     half = len(trials) // 2
-    parts = [train_stack(method, problems, part, dataset, device, on_epoch) for part in (trials[:half], trials[half:])]
-    return joined(parts)
+    halves = (trials[:half], trials[half:])
+    return joined([train_stack(method, problems, part, dataset, device, on_epoch, bases) for part in halves])
 
 
 def _train(
@@ -70,6 +76,8 @@ def _train(
     dataset: Dataset,
     device: torch.device,
     on_epoch: EpochListener | None,
+    bases: Bases | None,
+    checkpoint: Checkpoint | None,
 ) -> StackResult:
     started = time.perf_counter()
     used = {split: problems[split] for split in {trial.split for trial in trials}}
@@ -77,7 +85,7 @@ def _train(
         used = {split: problem.refit() for split, problem in used.items()}
     stack: GradientStack | SolverStack
     if isinstance(method, GradientMethod):
-        stack = GradientStack(method, used, trials, dataset, device)
+        stack = GradientStack(method, used, trials, dataset, device, bases, checkpoint)
     elif isinstance(method, SolverMethod):
         stack = SolverStack(method, used, trials, device)
     else:
@@ -130,6 +138,8 @@ def _measure(
             result.predictions[part] = _spread(predictions.astype(np.float32), finished, len(result.trials))
     if keep or asked == "learned":
         result.learned = stack.learned()
+    if asked == "backbone" and isinstance(stack, GradientStack):
+        result.learned = stack.backbone()
 
 
 def _spread(values: Array, positions: Array, n: int) -> Array:

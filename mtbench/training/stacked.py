@@ -14,15 +14,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from mtbench.batch import TaskLayout
+from mtbench.errors import PluginError
 from mtbench.hyperparameters import describe
 from mtbench.method import GradientMethod, Method
 from mtbench.recipe import Recipe
 from mtbench.seeds import seed_from
-from mtbench.tasks import Problem
+from mtbench.tasks import Array, Problem
 from mtbench.training.data import Columns, batch_of
 from mtbench.trials import LEARNING_RATE, Trial
+
+Bases = Mapping[tuple[int, int], Mapping[str, Array]]
+"""By split and seed, the backbone that trials start from: parameters and buffers by name."""
 
 
 @dataclass
@@ -57,23 +63,65 @@ class StackState:
         for name, buffer in self.buffers.items():
             buffer[here] = other.buffers[name][there]
 
+    def copy_tasks_from(self, here: Tensor, other: StackState, there: Tensor, tasks: Tensor, owner: Tensor) -> None:
+        """`copy_from` for some tasks of each trial, where every parameter and buffer belongs to one task.
+
+        Args:
+            here: Positions, int64 [r].
+            other: Where from.
+            there: Positions there, int64 [r].
+            tasks: Which tasks, bool [r, T].
+            owner: The task of each parameter, int64 [P].
+        """
+        self.theta[here] = torch.where(tasks[:, owner], other.theta[there], self.theta[here])
+        for name, buffer in self.buffers.items():
+            which = tasks.view(*tasks.shape, *[1] * (buffer.ndim - 2))
+            buffer[here] = torch.where(which, other.buffers[name][there], buffer[here])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of it under one name each."""
+        buffers = {f"buffers/{name}": value for name, value in self.buffers.items()}
+        return {"theta": self.theta, **buffers, **{f"hyper/{name}": value for name, value in self.hyper.items()}}
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor]) -> StackState:
+        """The state whose `tensors` these are."""
+        buffers = {name[8:]: value for name, value in tensors.items() if name.startswith("buffers/")}
+        return cls(tensors["theta"], buffers, {n[6:]: v for n, v in tensors.items() if n.startswith("hyper/")})
+
+    def scaled(self, factor: float, names: Sequence[str]) -> StackState:
+        """The same state with some hyperparameters multiplied by a factor."""
+        if factor == 1.0 or not names:
+            return self
+        hyper = {name: values * factor if name in names else values for name, values in self.hyper.items()}
+        return StackState(self.theta, self.buffers, hyper)
+
 
 class StackedModels:
     """One architecture, and functions of it mapped over the states of R trials.
 
     Attributes:
         initial: The freshly initialised state of the trials it was made from.
+        ramped: Names of the hyperparameters that a recipe's ramp applies to.
     """
 
     def __init__(
-        self, method: GradientMethod, problems: Sequence[Problem], trials: Sequence[Trial], device: torch.device
+        self,
+        method: GradientMethod,
+        problems: Sequence[Problem],
+        trials: Sequence[Trial],
+        device: torch.device,
+        bases: Bases | None = None,
     ) -> None:
         recipe = trials[0].cell.recipe
         dtype: torch.dtype = getattr(torch, recipe.dtype)
         models = [
-            _build(method, problem, trial, recipe).to(device, dtype)
+            _build(method, problem, trial, recipe, bases or {}).to(device, dtype)
             for problem, trial in zip(problems, trials, strict=True)
         ]
+        self._channels_last = recipe.channels_last
+        self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=recipe.autocast == "bfloat16")
+        self._device = device
         self._probe = _Probe(models[0], method, TaskLayout.of(problems[0], device))
         self._shapes = {name: tuple(p.shape) for name, p in models[0].named_parameters()}
         self._sizes = [math.prod(shape) for shape in self._shapes.values()]
@@ -86,12 +134,30 @@ class StackedModels:
             if known.stackable
         }
         self._params = method_params(method, trials[0])
+        self.ramped = [name for name, known in describe(method.Params).items() if known.ramped]
         self.initial = StackState(theta, buffers, hyper)
 
     @property
     def n_parameters(self) -> int:
         """P."""
         return sum(self._sizes)
+
+    def owners(self, n_tasks: int) -> Tensor:
+        """The task of each parameter of a method whose tasks share none, int64 [P].
+
+        Raises:
+            PluginError: A parameter or buffer has no task axis.
+        """
+        held = dict(self._shapes)
+        held |= {name: tuple(buffer.shape[1:]) for name, buffer in self.initial.buffers.items()}
+        for name, shape in held.items():
+            if not shape or shape[0] != n_tasks:
+                raise PluginError(
+                    f"A method that is `separate` must give every parameter and buffer a first axis of its "
+                    f"{n_tasks} tasks; '{name}' has shape {shape}."
+                )
+        tasks = torch.arange(n_tasks, device=self._device)
+        return torch.cat([tasks.repeat_interleave(size // n_tasks) for size in self._sizes])
 
     def leaves(self, theta: Tensor) -> dict[str, Tensor]:
         """Views of theta by parameter name, [R, ...], each a leaf that gradients are taken by."""
@@ -102,7 +168,9 @@ class StackedModels:
         named = zip(self._shapes.items(), blocks, strict=True)
         return {name: block.view(len(theta), *shape) for (name, shape), block in named}
 
-    def objective(self, leaves: Mapping[str, Tensor], state: StackState, columns: Columns, shared: bool) -> Tensor:
+    def objective(
+        self, leaves: Mapping[str, Tensor], state: StackState, columns: Columns, shared: bool, per_task: int = 0
+    ) -> Tensor:
         """The objective of every trial: [R].
 
         Args:
@@ -110,21 +178,38 @@ class StackedModels:
             state: Their buffers, which the model may update, and hyperparameters.
             columns: The batch, [R, B, ...], or [B, ...] where all trials share it.
             shared: Which of the two.
+            per_task: As in `Batch`.
         """
         self._probe.train()
-        return self._map("objective", leaves, state, columns, shared)  # type: ignore[no-any-return]
+        with self._autocast:
+            found: Tensor = self._map("objective", leaves, state, columns, shared, per_task)
+        return found.to(state.theta.dtype)
 
-    def predict(self, state: StackState, columns: Columns) -> Tensor:
+    def predict(self, state: StackState, columns: Columns, per_task: int = 0) -> Tensor:
         """Outputs for rows [B, ...] that all trials share, of each row's own task in the own layout: [R, B, O or C]."""
         self._probe.eval()
-        with torch.no_grad():
-            return self._map("predict", self._views(state.theta), state, columns, True)  # type: ignore[no-any-return]
+        with torch.no_grad(), self._autocast:
+            found: Tensor = self._map("predict", self._views(state.theta), state, columns, True, per_task)
+        return found.to(state.theta.dtype)
 
-    def after_step(self, state: StackState, columns: Columns, shared: bool) -> None:
+    def widest(self, state: StackState, columns: Columns, per_task: int = 0) -> int:
+        """The most numbers that any one operation of a prediction gives per row, of one trial."""
+        some = state.select(torch.zeros(1, dtype=torch.int64, device=self._device))
+        counts = []
+        for n in (1, 2):
+            rows = {name: _repeated(column, name, n) for name, column in columns.items()}
+            with _Counting() as counting:
+                self.predict(some, rows, n * per_task)
+            counts.append(counting.sizes)
+        n_rows = len(columns["inputs"])
+        grown = [b - a for a, b in zip(*counts, strict=False)]
+        return int(max([1, *(-(-more // n_rows) for more in grown)]))
+
+    def after_step(self, state: StackState, columns: Columns, shared: bool, per_task: int = 0) -> None:
         """Writes the method's closed-form updates into parameters and buffers."""
         with torch.no_grad():
             views = self._views(state.theta)
-            changed: dict[str, Tensor] = self._map("after_step", views, state, columns, shared)
+            changed: dict[str, Tensor] = self._map("after_step", views, state, columns, shared, per_task)
             for name, value in changed.items():
                 (views if name in views else state.buffers)[name].copy_(value)
 
@@ -134,14 +219,28 @@ class StackedModels:
         with torch.no_grad():
             return dict(self._map("learned", self._views(state.theta), state, {}, True))
 
+    def backbone(self, state: StackState) -> dict[str, Tensor]:
+        """Parameters and buffers of the models' backbone, by its own names, each [R, ...]; empty without one."""
+        held = {**self._views(state.theta), **state.buffers}
+        return {name.removeprefix("backbone."): v for name, v in held.items() if name.startswith("backbone.")}
+
     def _map(
-        self, what: str, parameters: Mapping[str, Tensor], state: StackState, columns: Columns, shared: bool
+        self,
+        what: str,
+        parameters: Mapping[str, Tensor],
+        state: StackState,
+        columns: Columns,
+        shared: bool,
+        per_task: int = 0,
     ) -> Any:
         tensors = {"model." + name: value for name, value in {**parameters, **state.buffers}.items()}
-        run = _caller(self._probe, what, self._params)
+        run = _caller(self._probe, what, self._params, per_task)
         if len(state.theta) == 1:
             # One trial alone needs no mapping, and mapping costs: run the model as it is, and add the axis back.
-            result = run(_first(tensors), _first(state.hyper), columns if shared else _first(columns))
+            tensors = _first(tensors)
+            if self._channels_last:
+                tensors = {name: _channels_last(value) for name, value in tensors.items()}
+            result = run(tensors, _first(state.hyper), columns if shared else _first(columns))
             return {k: v[None] for k, v in result.items()} if isinstance(result, dict) else result[None]
         return vmap(run, in_dims=(0, 0, None if shared else 0))(tensors, state.hyper, columns)
 
@@ -158,10 +257,10 @@ class _Probe(nn.Module):
         super().__init__()
         self.model, self._method, self._layout = model, method, layout
 
-    def forward(self, what: str, columns: Columns, params: Any) -> Any:
+    def forward(self, what: str, columns: Columns, params: Any, per_task: int) -> Any:
         if what == "learned":
             return dict(self._method.learned(self.model, params))
-        batch = batch_of(columns, self._layout)
+        batch = batch_of(columns, self._layout, per_task)
         if what == "predict":
             return batch.own_outputs(self.model(batch))
         if what == "after_step":
@@ -169,9 +268,11 @@ class _Probe(nn.Module):
         return self._method.objective(self.model, batch, params)
 
 
-def _caller(probe: _Probe, what: str, params: Any) -> Callable[[dict[str, Tensor], dict[str, Tensor], Columns], Any]:
+def _caller(
+    probe: _Probe, what: str, params: Any, per_task: int
+) -> Callable[[dict[str, Tensor], dict[str, Tensor], Columns], Any]:
     def run(state: dict[str, Tensor], hyper: dict[str, Tensor], columns: Columns) -> Any:
-        return functional_call(probe, state, (what, columns, dataclasses.replace(params, **hyper)))
+        return functional_call(probe, state, (what, columns, dataclasses.replace(params, **hyper), per_task))
 
     return run
 
@@ -180,8 +281,34 @@ def _first(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor[0] for name, tensor in tensors.items()}
 
 
-def _build(method: GradientMethod, problem: Problem, trial: Trial, recipe: Recipe) -> nn.Module:
+def _channels_last(value: Tensor) -> Tensor:
+    return value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
+
+
+def _repeated(column: Tensor, name: str, n: int) -> Tensor:
+    """A column of a batch with every row n times, neighbours; sizes of tasks as they are."""
+    return column if name in ("n_train", "n_examples") else column.repeat_interleave(n, 0)
+
+
+class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes how many numbers each operation gives."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.sizes: list[int] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self.sizes.append(max((x.numel() for x in tree_leaves(out) if isinstance(x, Tensor)), default=0))
+        return out
+
+
+def _build(method: GradientMethod, problem: Problem, trial: Trial, recipe: Recipe, bases: Bases) -> nn.Module:
     """A trial's model, initialised from its data set, split and seed alone: a stack changes nothing."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_from(trial.cell.dataset, trial.split, trial.seed, "initialisation"))
-        return method.build(problem, method_params(method, trial), recipe)
+        model = method.build(problem, method_params(method, trial), recipe)
+    if recipe.base:
+        weights = bases[trial.split, trial.seed]
+        method.start_from(model, {name: torch.as_tensor(array) for name, array in weights.items()})
+    return model
