@@ -89,43 +89,77 @@ def plan_cells(study: Study, plugins: Plugins, root: Path) -> list[PlannedCell]:
     methods = {name: plugins.method(name) for name in study.methods}
     datasets = {name: plugins.dataset(name) for name in study.datasets}
     _check_owners(study, methods, datasets)
-    cells = []
-    for name, dataset_class in datasets.items():
-        dataset = dataset_class()
-        options = parse_options(dataset, study.options.get(name, {}))
-        changes = dict(study.recipe.get(name, {})) | ({"dtype": study.dtype} if study.dtype else {})
-        recipe = dataset.recipe.override(changes, name)
-        refit = recipe.refit if study.refit is None else study.refit
-        n_splits = study.splits or dataset.default_splits
-        if n_splits > dataset.n_splits:
-            raise StudyError(f"{name} has {dataset.n_splits} splits; found {n_splits} asked for.")
-        problems = {split: dataset.load(root, split, options) for split in range(n_splits)}
-        shapes = {split: _shape(problem) for split, problem in problems.items()}
-        for method_name, method_class in methods.items():
-            method = method_class()
-            known = hyperparameters(method_class, recipe)
-            fixed = _fixed(study, method_name, known)
-            rng = np.random.default_rng(seed_from(method_name, name, "search"))
-            found = settings(known, study.search.partition(":")[0], study.n_draws, rng, fixed)
-            alone = len(found) == 1 and not refit and recipe.keep == "final"
-            cell = Cell(
-                method_name,
-                method.version,
-                plugins.owner(method_name).distribution,
-                name,
-                dataset.version,
-                dataclasses.asdict(options),
-                dataset.content_hash(),
-                # Where one setting is tried and nothing is refitted, the search's own trials are the final ones.
-                dataclasses.replace(recipe, keep="all") if alone else recipe,
-            )
-            skipped = method.supports(problems[0])
-            cells.append(
-                PlannedCell(
-                    cell, method, dataset, options, found, range(n_splits), study.seeds, refit, shapes, skipped, changes
-                )
-            )
-    return cells
+    return [
+        _planned(study, plugins, method, loaded)
+        for loaded in (_loaded(study, dataset(), root) for dataset in datasets.values())
+        for method in methods.values()
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class _Loaded:
+    """A data set as a study asks for it: what its cells have in common.
+
+    Attributes:
+        dataset: The data set.
+        options: Its options.
+        changes: Recipe fields the user changed.
+        recipe: The recipe with them.
+        problem: The problem of split 0.
+        shapes: By split, what problems must share to be trained in one stack.
+    """
+
+    dataset: Dataset
+    options: Any
+    changes: Mapping[str, object]
+    recipe: Recipe
+    problem: Problem
+    shapes: Mapping[int, tuple[object, ...]]
+
+
+def _loaded(study: Study, dataset: Dataset, root: Path) -> _Loaded:
+    name = dataset.name
+    options = parse_options(dataset, study.options.get(name, {}))
+    changes = dict(study.recipe.get(name, {})) | ({"dtype": study.dtype} if study.dtype else {})
+    recipe = dataset.recipe.override(changes, name)
+    n_splits = study.splits or dataset.default_splits
+    if n_splits > dataset.n_splits:
+        raise StudyError(f"{name} has {dataset.n_splits} splits; found {n_splits} asked for.")
+    problems = {split: dataset.load(root, split, options) for split in range(n_splits)}
+    shapes = {split: _shape(problem) for split, problem in problems.items()}
+    return _Loaded(dataset, options, changes, recipe, problems[0], shapes)
+
+
+def _planned(study: Study, plugins: Plugins, method_class: type[Method], loaded: _Loaded) -> PlannedCell:
+    method, dataset, recipe = method_class(), loaded.dataset, loaded.recipe
+    known = hyperparameters(method_class, recipe)
+    rng = np.random.default_rng(seed_from(method.name, dataset.name, "search"))
+    fixed = _fixed(study, method.name, known)
+    found = settings(known, study.search.partition(":")[0], study.n_draws, rng, fixed)
+    refit = recipe.refit if study.refit is None else study.refit
+    # Where one setting is tried and nothing is refitted, the search's own trials are the final ones.
+    if len(found) == 1 and not refit and recipe.keep == "final":
+        recipe = dataclasses.replace(recipe, keep="all")
+    return PlannedCell(
+        _identity(method, plugins.owner(method.name).distribution, loaded, recipe),
+        method,
+        dataset,
+        loaded.options,
+        found,
+        range(len(loaded.shapes)),
+        study.seeds,
+        refit,
+        loaded.shapes,
+        method.supports(loaded.problem),
+        loaded.changes,
+    )
+
+
+def _identity(method: Method, distribution: str, loaded: _Loaded, recipe: Recipe) -> Cell:
+    dataset = loaded.dataset
+    options = dataclasses.asdict(loaded.options)
+    content = dataset.content_hash()
+    return Cell(method.name, method.version, distribution, dataset.name, dataset.version, options, content, recipe)
 
 
 def _check_owners(study: Study, methods: Iterable[str], datasets: Iterable[str]) -> None:

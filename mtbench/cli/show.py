@@ -108,4 +108,5 @@ def _hyperparameter_row(h: Hyperparameter) -> list[str]:
         grid = ", ".join(map(str, h.range.grid))
         if h.range.low is not None and h.range.high is not None:
             span = f"{h.range.low:g} to {h.range.high:g}{', logarithmic' if h.range.log else ''}"
-    return [h.name, h.kind.__name__, str(h.default), grid, span, h.help]
+    meaning = f"{h.help} (ramped)".lstrip() if h.ramped else h.help
+    return [h.name, h.kind.__name__, str(h.default), grid, span, meaning]

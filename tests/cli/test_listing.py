@@ -114,3 +114,21 @@ def test_show_an_unknown_name_suggests_the_nearest(mtbench):
     result = mtbench("show", "digts")
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: Unknown method or data set 'digts'. Did you mean 'digits'? `mtbench list")
+
+
+def test_show_marks_hyperparameters_that_are_ramped(mtbench, tmp_path):
+    path = tmp_path / "mine.py"
+    params = """
+from dataclasses import dataclass
+
+from mtbench import tunable
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    pull: float = tunable(1.0, help="weight of the spread", ramped=True)
+    reach: float = tunable(1.0, help="of neighbours")
+"""
+    path.write_text(params + FILE.replace('    name = "mine"\n', '    name = "mine"\n    Params = Params\n'))
+    result = mtbench("show", "mine", "--plugin", path)
+    assert re.search(r"^pull .*weight of the spread \(ramped\)$", result.stdout, re.MULTILINE), result.output
+    assert re.search(r"^reach .*of neighbours$", result.stdout, re.MULTILINE)
