@@ -1,0 +1,48 @@
+"""Dropout that trials can share a stack with: what is dropped depends on the trial and the step alone.
+
+`torch.nn.Dropout` draws from one generator for all trials, so that a trial would depend on its stack; here a mask is a
+hash of the batch's key and of each number's place. Trials of equal data set, split and seed drop alike.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mtbench.batch import Batch
+
+# Multipliers of splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014), as
+# signed 64-bit numbers: torch has no unsigned ones.
+_GOLDEN, _FIRST, _SECOND = (n - 2**64 for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+
+
+def dropout(x: Tensor, p: Tensor | float, batch: Batch, salt: int = 0) -> Tensor:
+    """Zeroes each number with probability p and divides the others by 1 - p; outside of training x as it is.
+
+    Args:
+        x: Any shape.
+        p: From 0 to below 1; a tensor where it is a hyperparameter.
+        batch: Gives the key; it has none outside of training.
+        salt: Tells the places of a model where it drops from each other.
+
+    Returns:
+        As x.
+    """
+    if batch.key is None:
+        return x
+    kept = uniform(x.shape, batch.key + salt * 0x632BE59BD9B4E019 % 2**62, x.device) >= p
+    return x * kept / (1 - p)
+
+
+def uniform(shape: torch.Size, key: Tensor, device: torch.device) -> Tensor:
+    """Numbers in [0, 1) that are a function of a key and of their places, float32 of a shape."""
+    place = torch.arange(shape.numel(), device=device).view(shape)
+    mixed = _mixed(key) + (place + 1) * _GOLDEN
+    return (_mixed(mixed) >> 40 & 0xFFFFFF).to(torch.float32) / 2**24
+
+
+def _mixed(x: Tensor) -> Tensor:
+    """The finaliser of splitmix64; shifts of signed numbers bring in their sign, which is masked away."""
+    x = (x ^ (x >> 30 & 0x3FFFFFFFF)) * _FIRST
+    x = (x ^ (x >> 27 & 0x1FFFFFFFFF)) * _SECOND
+    return x ^ (x >> 31 & 0x1FFFFFFFF)

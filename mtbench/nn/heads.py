@@ -1,0 +1,80 @@
+"""Output layers per task, and how features of copies per task meet them.
+
+Shapes: B rows, T tasks, b rows of each task, k features, O outputs of all tasks, C the widest task's outputs.
+
+Features come in three forms, and every form gives outputs [B, O]:
+- [B, k]: one network for all tasks;
+- [T, B, k]: every row went through the network of every task (shared layout, or batches that mix tasks);
+- [T, b, k] with `batch.per_task` = b: rows went through the network of their own task alone. Outputs of other tasks,
+  which nobody reads, are 0.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mtbench.batch import Batch
+from mtbench.nn.copies import Copies
+from mtbench.tasks import Problem
+
+_STD = 0.01
+
+
+class Heads(nn.Module):
+    """A dense output layer for each task.
+
+    Attributes:
+        S: [T, k, C], N(0, 0.01^2); columns beyond a task's own outputs are never read.
+        b: [T, C], at 0.
+    """
+
+    def __init__(self, problem: Problem, n_features: int) -> None:
+        super().__init__()
+        width = max(task.n_outputs for task in problem.tasks)
+        self.S = nn.Parameter(nn.init.normal_(torch.empty(problem.n_tasks, n_features, width), 0, _STD))
+        self.b = nn.Parameter(torch.zeros(problem.n_tasks, width))
+
+    def forward(self, features: Tensor, batch: Batch) -> Tensor:
+        """Outputs [B, O] from features of any form."""
+        # einsum broadcasts [B, k] over the tasks, and keeps [T, B, k] apart.
+        shared = features.ndim == 2
+        own = torch.einsum("bk,tkc->tbc" if shared else "tbk,tkc->tbc", features, self.S) + self.b[:, None]
+        return from_tasks(own, batch, own_rows=batch.per_task > 0 and not shared)
+
+
+def from_tasks(own: Tensor, batch: Batch, own_rows: bool) -> Tensor:
+    """Outputs of each task as outputs of all: [T, B, C] or, with `own_rows`, [T, b, C] -> [B, O].
+
+    Args:
+        own: What each task's network gave, padded to C.
+        batch: Tells which columns are whose, and which row is whose.
+        own_rows: Row j of task t is row t b + j of the batch, and no other task's network saw it.
+    """
+    layout = batch.layout
+    n_outputs = layout.problem.n_outputs
+    if not own_rows:
+        # [T, B, C] -> [B, T, C], and of that the real columns.
+        return own.transpose(0, 1).flatten(1)[:, layout.valid.flatten()]
+    rows = own.flatten(0, 1)
+    assert batch.task is not None, "rows of each task need the own layout"
+    # Padded columns go to one column more, which is cut off.
+    columns = torch.where(layout.valid, layout.columns, n_outputs)[batch.task]
+    return rows.new_zeros(len(rows), n_outputs + 1).scatter(1, columns, rows)[:, :n_outputs]
+
+
+def task_features(copies: Copies, batch: Batch) -> Tensor:
+    """Features of copies per task: [T, b, k] where the batch has b rows of each task in order, else [T, B, k].
+
+    Args:
+        copies: T copies of a network.
+        batch: Rows.
+    """
+    if batch.per_task:
+        return copies(by_task(batch.inputs, batch), own=True)  # type: ignore[no-any-return]
+    return copies(batch.inputs)  # type: ignore[no-any-return]
+
+
+def by_task(rows: Tensor, batch: Batch) -> Tensor:
+    """Rows [B, ...] of a batch with b rows of each task in order, as [T, b, ...]."""
+    return rows.reshape(batch.layout.problem.n_tasks, batch.per_task, *rows.shape[1:])
