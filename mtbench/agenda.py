@@ -43,9 +43,14 @@ class Phase:
     open_stacks: int = 0
 
     @property
+    def over(self) -> bool:
+        """Whether nothing is left to do."""
+        return not (self.open_groups or self.open_stacks)
+
+    @property
     def awaits_refit(self) -> bool:
         """Whether it is a search that is over, to be followed by a refit."""
-        return self.kind == "search" and self.planned.refit and not (self.open_groups or self.open_stacks)
+        return self.kind == "search" and self.planned.refit and self.over
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,6 +39,7 @@ class PlannedCell:
         shapes: By split, what problems must share to be trained in one stack.
         skipped: Why the method cannot train here, or None.
         recipe_changes: Recipe fields the user changed.
+        base: The cell that is trained first, once per split and seed, for this one's trials to start from its backbone.
     """
 
     cell: Cell
@@ -52,6 +53,7 @@ class PlannedCell:
     shapes: Mapping[int, tuple[object, ...]]
     skipped: str | None
     recipe_changes: Mapping[str, object]
+    base: PlannedCell | None = None
 
     def trials(self) -> list[Trial]:
         """The trials of the search."""
@@ -91,7 +93,7 @@ def plan_cells(study: Study, plugins: Plugins, root: Path) -> list[PlannedCell]:
     _check_owners(study, methods, datasets)
     return [
         _planned(study, plugins, method, loaded)
-        for loaded in (_loaded(study, dataset(), root) for dataset in datasets.values())
+        for loaded in (_loaded(study, plugins, dataset(), root) for dataset in datasets.values())
         for method in methods.values()
     ]
 
@@ -107,6 +109,7 @@ class _Loaded:
         recipe: The recipe with them.
         problem: The problem of split 0.
         shapes: By split, what problems must share to be trained in one stack.
+        base: The cell whose backbone the recipe lets others start from.
     """
 
     dataset: Dataset
@@ -115,9 +118,10 @@ class _Loaded:
     recipe: Recipe
     problem: Problem
     shapes: Mapping[int, tuple[object, ...]]
+    base: PlannedCell | None = None
 
 
-def _loaded(study: Study, dataset: Dataset, root: Path) -> _Loaded:
+def _loaded(study: Study, plugins: Plugins, dataset: Dataset, root: Path) -> _Loaded:
     name = dataset.name
     options = parse_options(dataset, study.options.get(name, {}))
     changes = dict(study.recipe.get(name, {})) | ({"dtype": study.dtype} if study.dtype else {})
@@ -127,7 +131,44 @@ def _loaded(study: Study, dataset: Dataset, root: Path) -> _Loaded:
         raise StudyError(f"{name} has {dataset.n_splits} splits; found {n_splits} asked for.")
     problems = {split: dataset.load(root, split, options) for split in range(n_splits)}
     shapes = {split: _shape(problem) for split, problem in problems.items()}
-    return _Loaded(dataset, options, changes, recipe, problems[0], shapes)
+    loaded = _Loaded(dataset, options, changes, recipe, problems[0], shapes)
+    return dataclasses.replace(loaded, base=_base(study, plugins, loaded)) if recipe.base else loaded
+
+
+def _base(study: Study, plugins: Plugins, loaded: _Loaded) -> PlannedCell:
+    """The cell of a recipe's base: the method it names, with its defaults, trained from scratch."""
+    recipe, dataset = loaded.recipe, loaded.dataset
+    method = plugins.method(recipe.base)()
+    reason = method.supports(loaded.problem) if isinstance(method, GradientMethod) else "it has no backbone"
+    if reason is not None:
+        raise StudyError(
+            f"The base of {dataset.name} must be a method with a backbone that supports its problem; found "
+            f"'{recipe.base}': {reason}. `--recipe {dataset.name}.base=cnn` names another."
+        )
+    own = dataclasses.replace(
+        recipe,
+        base="",
+        base_epochs=0,
+        base_learning_rate=0.0,
+        max_epochs=recipe.base_epochs or recipe.max_epochs,
+        learning_rate=recipe.base_learning_rate or recipe.learning_rate,
+        keep="backbone",
+    )
+    cell = _identity(method, plugins.owner(method.name).distribution, loaded, own)
+    defaults = {name: known.default for name, known in hyperparameters(type(method), own).items()}
+    return PlannedCell(
+        dataclasses.replace(cell, role="base"),
+        method,
+        dataset,
+        loaded.options,
+        [defaults],
+        range(len(loaded.shapes)),
+        study.seeds,
+        False,
+        loaded.shapes,
+        None,
+        loaded.changes,
+    )
 
 
 def _planned(study: Study, plugins: Plugins, method_class: type[Method], loaded: _Loaded) -> PlannedCell:
@@ -140,8 +181,12 @@ def _planned(study: Study, plugins: Plugins, method_class: type[Method], loaded:
     # Where one setting is tried and nothing is refitted, the search's own trials are the final ones.
     if len(found) == 1 and not refit and recipe.keep == "final":
         recipe = dataclasses.replace(recipe, keep="all")
+    cell = _identity(method, plugins.owner(method.name).distribution, loaded, recipe)
+    base = loaded.base if isinstance(method, GradientMethod) else None
+    if base is not None:
+        cell = dataclasses.replace(cell, base=base.cell.digest(base.settings[0]))
     return PlannedCell(
-        _identity(method, plugins.owner(method.name).distribution, loaded, recipe),
+        cell,
         method,
         dataset,
         loaded.options,
@@ -152,6 +197,7 @@ def _planned(study: Study, plugins: Plugins, method_class: type[Method], loaded:
         loaded.shapes,
         method.supports(loaded.problem),
         loaded.changes,
+        base,
     )
 
 

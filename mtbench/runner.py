@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from mtbench.agenda import Agenda, Calibration, Phase, Training
+from mtbench.bases import Bases
 from mtbench.engines import Engine, Job, JobFailed
 from mtbench.engines.progress import latest
 from mtbench.grid import PlannedCell
@@ -64,6 +65,7 @@ class Runner:
         self._study, self._cells, self._store, self._engine = study, cells, store, engine
         self._plugins, self._root, self._watcher = plugins, root, watcher
         self._agenda = Agenda(study, store, engine.slots)
+        self._bases = Bases(store)
         self._elsewhere: list[Training] = []  # stacks that another run is training
         self._flights: dict[Future[bytes], _Flight] = {}
         self._facts = Facts(study, plugins, engine.name)
@@ -98,7 +100,10 @@ class Runner:
 
     def _begin(self, planned: PlannedCell) -> None:
         if planned.skipped is None:
-            self._announce(self._agenda.begin_search(planned))
+            if planned.base is None:
+                self._announce(self._agenda.begin_search(planned))
+            elif self._bases.wait(planned):
+                self._announce(self._agenda.begin_search(planned.base))
             return
         self._watcher.planned(planned, "search", 0, 0)
         stack = self._agenda.stand_ins(planned)
@@ -115,6 +120,9 @@ class Runner:
         self._go_on(phase)
 
     def _go_on(self, phase: Phase) -> None:
+        if phase.planned.cell.role and phase.over:
+            for planned in self._bases.ready(phase.planned):
+                self._announce(self._agenda.begin_search(planned))
         if phase.awaits_refit:
             self._announce(self._agenda.begin_refit(phase.planned))
 
@@ -124,6 +132,8 @@ class Runner:
             work = self._agenda.queue.popleft()
             if isinstance(work, Training):
                 self._launch_training(work)
+            elif self._bases.missing(work.phase.planned, work.group) is not None:
+                self._agenda.part(work)
             elif not self._agenda.adopt(work):
                 self._watcher.measuring(work.phase.planned, True)
                 self._fly(work, "calibrate", work.group, None, f"calibrate-{work.group[0].id[:16]}")
@@ -133,6 +143,10 @@ class Runner:
             result = self._store.read_stack(work.stack.id)
             self.summary.n_elsewhere += result.status.count(Status.FINISHED)
             self._settle(work, result)
+            return
+        reason = self._bases.missing(work.phase.planned, work.stack.trials)
+        if reason is not None:
+            self._land_training(work, None, JobFailed(Status.FAILED, reason), b"")
             return
         claim = self._store.claim(work.stack.id)
         if claim is None:
@@ -161,6 +175,7 @@ class Runner:
             self._study.time_limit,
             self._facts.of(work.phase.planned) if kind == "train" else {},
             self._checkpoint(name) if kind == "train" else None,
+            self._bases.of(work.phase.planned, trials),
         )
         try:
             self._flights[self._engine.submit(job)] = _Flight(work, claim, log)

@@ -56,6 +56,8 @@ class Cell:
         options: Its options, complete.
         content: SHA-256 that stands for the data themselves.
         recipe: What is equal for all methods of the data set.
+        role: "base" for trials whose backbone others start from, which no report compares; else "".
+        base: Where trials start from a base: what stands for its cell and setting, see `Cell.digest`; else "".
     """
 
     method: str
@@ -66,17 +68,24 @@ class Cell:
     options: Mapping[str, Value]
     content: str
     recipe: Recipe
+    role: str = ""
+    base: str = ""
 
     @property
     def label(self) -> str:
         """For people: method x data set."""
-        return f"{self.method} x {self.dataset}"
+        return f"{self.method} x {self.dataset}" + (f" ({self.role})" if self.role else "")
+
+    def digest(self, params: Mapping[str, Value]) -> str:
+        """SHA-256 that stands for this cell with a setting."""
+        return hashlib.sha256(canonical([self.identity, dict(params)]).encode()).hexdigest()
 
     @cached_property
     def identity(self) -> dict[str, Any]:
         """Its part of a trial's identity, ready for JSON."""
-        record = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "recipe"}
-        # Fields at their defaults are left out, so that a recipe can gain a field without orphaning stores.
+        # Fields at their defaults are left out, so that a cell or a recipe can gain one without orphaning stores.
+        named = [f.name for f in dataclasses.fields(self) if f.name != "recipe"]
+        record = {name: getattr(self, name) for name in named if name not in ("role", "base") or getattr(self, name)}
         fields = dataclasses.asdict(self.recipe).items()
         recipe = {k: v for k, v in fields if k not in NOT_IDENTITY and v != getattr(Recipe, k)}
         return {"format": IDENTITY_FORMAT, **record, "options": dict(self.options), "recipe": recipe}

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mtbench.engines import Engine, JobFailed, LocalEngine
-from mtbench.engines.worker import answer
+from mtbench.engines import JobFailed, LocalEngine
 from mtbench.errors import StoreError
 from mtbench.grid import plan_cells
 from mtbench.plugins import load_plugins
@@ -23,35 +22,10 @@ from mtbench.runner import Runner
 from mtbench.store import Store, scan
 from mtbench.store.publish import explained
 from mtbench.study import Study
+from mtbench.testing.engines import InlineEngine, Silent
 from mtbench.trials import Status
 
 PLUGIN = Path(__file__).parent / "tiny_plugin.py"
-
-
-class InlineEngine(Engine):
-    """Runs jobs at once, in this process; is interrupted, if so told, when it has done some."""
-
-    name = "inline"
-    slots = 2
-
-    def __init__(self, n_jobs=None):
-        self.jobs = []
-        self.n_jobs = n_jobs
-
-    def submit(self, job):
-        if len(self.jobs) == self.n_jobs:
-            raise KeyboardInterrupt
-        self.jobs.append(job)
-        future = Future()
-        result, text = answer(job)
-        if result is None:
-            future.set_exception(JobFailed(Status.FAILED, text, "its last words"))
-        else:
-            future.set_result(result)
-        return future
-
-    def close(self):
-        pass
 
 
 class DeadlyEngine(InlineEngine):
@@ -68,29 +42,6 @@ class DeadlyEngine(InlineEngine):
         future = Future()
         future.set_exception(JobFailed(Status.KILLED, "The worker process was killed."))
         return future
-
-
-class Silent:
-    """Watches without a word, and counts."""
-
-    def __init__(self):
-        self.n_planned = self.n_done = self.n_ended = self.n_measured = 0
-
-    def planned(self, cell, phase, n_trials, n_done):
-        self.n_planned += n_trials
-        self.n_done += n_done
-
-    def measuring(self, cell, under_way):
-        self.n_measured += under_way
-
-    def started(self, stack, progress):
-        pass
-
-    def ended(self, stack, statuses, reasons):
-        self.n_ended += len(statuses)
-
-    def tick(self):
-        pass
 
 
 class Run:

@@ -63,7 +63,7 @@ class RunDisplay:
 
     def planned(self, cell: PlannedCell, phase: str, n_trials: int, n_done: int) -> None:
         """A cell's phase has so many trials, of which so many are in the store already."""
-        row = self._rows[cell.cell.key]
+        row = self._rows.setdefault(cell.cell.key, _Row(cell.cell.label))
         row.phase, row.skipped = phase, cell.skipped is not None
         row.n_trials += n_trials
         row.n_done += n_done

@@ -119,7 +119,7 @@ def _calibrate(job: Job) -> bytes:
     cell = job.trials[0].cell
     problems = {split: _problem(job, split) for split in {trial.split for trial in job.trials}}
     method, dataset = plugins.method(cell.method)(), plugins.dataset(cell.dataset)()
-    return json.dumps(calibrate(method, problems, job.trials, dataset, _device())).encode()
+    return json.dumps(calibrate(method, problems, job.trials, dataset, _device(), job.bases)).encode()
 
 
 def _device() -> str:

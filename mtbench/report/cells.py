@@ -73,6 +73,11 @@ class CellResults:
         """Name of the data set."""
         return str(self.cell["dataset"])
 
+    @property
+    def is_base(self) -> bool:
+        """Whether its trials were trained for others to start from, not to be compared."""
+        return self.cell.get("role") == "base"
+
     @cached_property
     def search(self) -> tuple[TrialRow, ...]:
         """Its search trials, without those skipped."""

@@ -35,7 +35,7 @@ def read(
         rule_named(rule)
     found = scan(Store.open(directory))
     rule = rule or _recorded_rule(found.stacks)
-    cells = entries(gather(found.stacks), rule)
+    cells = entries([cell for cell in gather(found.stacks) if not cell.is_base], rule)
     board = leaderboard(cells, rule, methods, datasets)
     return cells, board.with_warning(_unreadable([checked.path.name for checked in found.unreadable]))
 

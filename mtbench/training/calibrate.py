@@ -13,6 +13,7 @@ from mtbench.tasks import Problem
 from mtbench.training.gradient import GradientStack
 from mtbench.training.memory import is_out_of_memory
 from mtbench.training.stack import train_stack
+from mtbench.training.stacked import Bases
 from mtbench.trials import Trial
 
 _CANDIDATES = (1, 4, 16, 64, 256, 1024)
@@ -23,7 +24,12 @@ _CLOSE = 0.95  # a larger stack must be at least this much cheaper per trial: sm
 
 
 def calibrate(
-    method: Method, problems: Mapping[int, Problem], trials: Sequence[Trial], dataset: Dataset, device: str
+    method: Method,
+    problems: Mapping[int, Problem],
+    trials: Sequence[Trial],
+    dataset: Dataset,
+    device: str,
+    bases: Bases | None = None,
 ) -> dict[str, object]:
     """Measures stacks of growing size, R = 1 first.
 
@@ -33,6 +39,7 @@ def calibrate(
         trials: The trials that are to be divided; the first R of them are measured.
         dataset: Gives the metric that is monitored.
         device: As torch names it.
+        bases: Backbones to start from, where the recipe names a base.
 
     Returns:
         "stack_size", the chosen R; "seconds_per_trial" by R: of a few steps and one look at the validation part for a
@@ -43,7 +50,7 @@ def calibrate(
     seconds: dict[int, float] = {}
     for r in sizes if stackable else [1]:
         try:
-            seconds[r] = _seconds(method, problems, trials[:r], dataset, device) / r
+            seconds[r] = _seconds(method, problems, trials[:r], dataset, device, bases) / r
         except Exception as error:
             if not is_out_of_memory(error) or r == 1:
                 raise
@@ -66,7 +73,12 @@ def _choose(seconds: Mapping[int, float]) -> int:
 
 
 def _seconds(
-    method: Method, problems: Mapping[int, Problem], trials: Sequence[Trial], dataset: Dataset, device: str
+    method: Method,
+    problems: Mapping[int, Problem],
+    trials: Sequence[Trial],
+    dataset: Dataset,
+    device: str,
+    bases: Bases | None,
 ) -> float:
     if not isinstance(method, GradientMethod):
         started = time.perf_counter()
@@ -74,7 +86,7 @@ def _seconds(
         return time.perf_counter() - started
     if trials[0].epochs is not None:
         problems = {split: problem.refit() for split, problem in problems.items()}
-    stack = GradientStack(method, problems, trials, dataset, torch.device(device))
+    stack = GradientStack(method, problems, trials, dataset, torch.device(device), bases)
     steps = 8
     stack.measure(2)
     best, spent = float("inf"), 0.0
