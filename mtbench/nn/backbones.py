@@ -261,7 +261,8 @@ _RESNETS: Mapping[str, Callable[[int, Activation], ResNet]] = {
 
 def as_images(x: Tensor) -> Tensor:
     """Rows [B, H, W] or [B, C, H, W] as [B, C, H, W]."""
-    return x[:, None] if x.ndim == 3 else x
+    # A channel added last and moved, not added first: torch then knows that grey images lie in memory channels last.
+    return x[..., None].movedim(-1, 1) if x.ndim == 3 else x
 
 
 def _glorot(module: nn.Module) -> None:

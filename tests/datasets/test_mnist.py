@@ -3,7 +3,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from mtbench_datasets.mnist import MNIST, TRAIN_IMAGES, principal_components
+from mtbench_datasets.mnist import MNIST, MNISTImbalanced, principal_components
 
 from mtbench import DataError, NoOptions, Problem
 
@@ -35,7 +35,7 @@ def test_a_file_of_another_format_is_named(tmp_path, monkeypatch):
     path.write_bytes(gzip.compress(b"no idx file"))
     monkeypatch.setattr("mtbench_datasets.mnist.verified", lambda source, root, dataset: path)
     with pytest.raises(DataError, match="must be an idx file of bytes"):
-        MNIST()._read(tmp_path, TRAIN_IMAGES)
+        MNIST().load(tmp_path, 0, NoOptions())
 
 
 @pytest.mark.real_data
@@ -66,3 +66,23 @@ def test_parts_have_no_image_in_common(problem):
     parts = problem.parts
     rows = np.concatenate([parts[name].inputs for name in ("train", "validation", "test")])
     assert len(np.unique(rows.round(5), axis=0)) == len(rows)
+
+
+@pytest.mark.real_data
+def test_the_imbalanced_variant_trains_on_the_first_images_of_each_class(root_of):
+    problem = MNISTImbalanced().load(root_of(MNISTImbalanced), 3, None)
+    train, validation, test = (problem.parts[name] for name in ("train", "validation", "test"))
+    assert train.labels.sum(0).tolist() == [200, 180, 160, 140, 120, 100, 80, 60, 40, 20]
+    assert [part.n_rows for part in (train, validation, test)] == [1100, 58900, 10000]
+    assert train.inputs.base is validation.inputs.base is test.inputs.base
+    nines = np.flatnonzero(np.asarray(problem.refit().parts["train"].labels)[:, 9])
+    assert len(nines) == 5949
+    assert not set(train.inputs.index) & set(validation.inputs.index)
+    first = validation.inputs.index[validation.labels[:, 0] == 1].min()
+    assert train.inputs.index[train.labels[:, 0] == 1].max() < first
+
+
+@pytest.mark.real_data
+def test_the_splits_of_the_imbalanced_variant_hold_the_same_rows(root_of):
+    one, other = (MNISTImbalanced().load(root_of(MNISTImbalanced), split, None) for split in (0, 1))
+    assert all(np.array_equal(one.parts[name].inputs.index, other.parts[name].inputs.index) for name in one.parts)
