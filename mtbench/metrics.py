@@ -117,6 +117,39 @@ def _one_vs_all_error(problem: Problem, part: Part, predictions: Array) -> Array
     return np.stack([100.0 * w.mean(1) if w.shape[1] else np.full(len(wrong), np.nan) for w in shares], 1)
 
 
+RANKS = 10  # of "map_at_10"
+
+
+def _map_at_10(problem: Problem, part: Part, predictions: Array) -> Array:
+    """Mean over rows of the average precision of their ten highest ranked labels, in percent; multilabel tasks.
+
+    A row with P labels has a precision, the share of its labels among the first r, at each of the ranks r up to ten
+    that hold one of them; their sum over min(P, 10) is its average precision. Equal outputs rank in the order of the
+    labels. Rows without a label do not count. The mean is over rows, not labels, because the other measures of
+    YouTube-8M with a cut-off (Hit@1, PERR, GAP@20) cut the ranking of each video's labels too.
+    """
+    columns = []
+    for task, (p, y) in zip(problem.tasks, _task_blocks(problem, part, predictions), strict=True):
+        if task.kind is not TaskKind.MULTILABEL:
+            raise DataError(f"{problem.dataset}: metric 'map_at_10' needs multilabel tasks; '{task.name}' is not one.")
+        labelled = (y > 0.5).any(1)
+        if not labelled.any():
+            columns.append(np.full(len(p), np.nan))
+            continue
+        y = y[labelled] > 0.5
+        # One trial at a time: a ranking takes twice the memory of the outputs that it ranks.
+        columns.append(np.array([100.0 * _average_precision(outputs[labelled], y).mean() for outputs in p]))
+    return np.stack(columns, 1)
+
+
+def _average_precision(outputs: Array, labels: Array) -> Array:
+    """Of the first ten ranks of each row: outputs and labels (bool, at least one a row) [n, C] -> [n]."""
+    ranked = np.argsort(-outputs, axis=1, kind="stable")[:, :RANKS]
+    hits = np.take_along_axis(labels, ranked, 1)
+    precision = hits.cumsum(1) / np.arange(1, hits.shape[1] + 1)
+    return np.asarray((precision * hits).sum(1) / np.minimum(labels.sum(1), RANKS))
+
+
 def _loss(problem: Problem, part: Part, predictions: Array) -> Array:
     """Mean loss of each task: logistic, cross-entropy or squared, as in `Batch.task_losses`."""
     columns = []
@@ -141,6 +174,8 @@ METRICS = {
         Metric("error", "classification error in %, mean over tasks", False, True, _error),
         Metric("one_vs_all_error", "arg max over one-vs-all tasks, mean per-class error in %", False, True,
                _one_vs_all_error, by_task=False),
+        Metric("map_at_10", "mAP@10 in %: average precision of each row's first ten labels, mean over rows, then tasks",
+               True, True, _map_at_10),
         Metric("loss", "training loss on these rows, mean over tasks", False, True, _loss),
     )
 }  # fmt: skip
