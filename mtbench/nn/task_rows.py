@@ -1,0 +1,35 @@
+"""Rows that each go through one network on behalf of one task, where a network is shared but for what its tasks add.
+
+Shapes: B rows of a batch, T tasks, N rows of the network: B in the own layout, T B in the shared layout, where every
+row goes through once for every task.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mtbench.batch import Batch
+from mtbench.nn.heads import by_task
+
+
+def row_tasks(batch: Batch) -> Tensor:
+    """The task of each row of the network, int64 [N]."""
+    if batch.task is not None:
+        return batch.task
+    tasks = torch.arange(batch.layout.problem.n_tasks, device=batch.inputs.device)
+    return tasks.repeat_interleave(len(batch.inputs))
+
+
+def task_rows(rows: Tensor, batch: Batch) -> Tensor:
+    """Rows of the batch as rows of the network: [B, ...] -> [N, ...]."""
+    if batch.task is not None:
+        return rows
+    return rows.expand(batch.layout.problem.n_tasks, *rows.shape).flatten(0, 1)
+
+
+def for_heads(features: Tensor, batch: Batch) -> Tensor:
+    """Features of the network's rows [N, k] in the form that `mtbench.nn.heads.Heads` takes with the least work."""
+    if batch.task is None:
+        return features.view(batch.layout.problem.n_tasks, -1, *features.shape[1:])
+    return by_task(features, batch) if batch.per_task else features

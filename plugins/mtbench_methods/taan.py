@@ -1,0 +1,169 @@
+"""TAAN: tasks share every weight of a network, and each has its own activation functions.
+
+Paper: Liu et al., Adaptive Activation Network and Functional Regularization for Efficient and Flexible Deep Multi-Task
+Learning, AAAI 2020.
+
+Shapes: T tasks, M basis functions. Affine layers z = W x + c are shared. Task t sees z through its own function
+f_t(z) = relu(z) + sum_m alpha[t, m] relu(b_m - z), with alpha [T, M] and b [M] in every layer
+(`mtbench.nn.task_activation`); alpha and the heads are all that belongs to a task. Regularisers are summed over layers.
+
+Departures: the b_m are learned with the weights; they and alpha carry no weight decay. The trace norm is the nuclear
+norm of alpha. A row goes through the network once for each task it serves: once in the own layout, T times in the
+shared layout. All rows share the statistics of batch norm as they share its weights, so TAAN with alpha = 0 is hard
+sharing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, hookimpl, tunable
+from mtbench.nn.backbones import backbone
+from mtbench.nn.heads import Heads
+from mtbench.nn.task_activation import TaskActivation
+from mtbench.nn.task_rows import for_heads, row_tasks, task_rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class TAANParams:
+    """Hyperparameters of TAAN.
+
+    Attributes:
+        n_basis: M, basis functions in every layer.
+        lambda_: Weight of half the squared norms of all layers.
+    """
+
+    n_basis: int = tunable(4, choices=(2, 4, 8), help="basis functions of every activation")
+    lambda_: float = tunable(1e-4, low=1e-6, high=1e-2, help="l2 on all layers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegularisedTAANParams(TAANParams):
+    """Hyperparameters of TAAN with a functional regulariser.
+
+    Attributes:
+        c: Weight of the regulariser.
+    """
+
+    c: float = tunable(0.1, grid=(1.0, 0.1, 0.01, 0.001), low=1e-4, high=10.0, help="weight of the regulariser")
+
+
+class TAANNet(nn.Module):
+    """A backbone whose activations are the tasks' own, and heads.
+
+    Attributes:
+        backbone: The recipe's; its weights are shared.
+        heads: One for each task.
+    """
+
+    def __init__(self, problem: Problem, recipe: Recipe, n_basis: int) -> None:
+        super().__init__()
+        self.backbone = backbone(problem, recipe, lambda: TaskActivation(problem.n_tasks, n_basis))
+        self.heads = Heads(problem, self.backbone.n_features)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Outputs [B, O]."""
+        task = row_tasks(batch)
+        own = {f"{name}.alpha": activation.alpha[task] for name, activation in self.activations().items()}
+        features = functional_call(self.backbone, own, (task_rows(batch.inputs, batch),))
+        return self.heads(for_heads(features, batch), batch)
+
+    def activations(self) -> dict[str, TaskActivation]:
+        """By name within the backbone; none where the recipe's activation is the identity."""
+        return {name: m for name, m in self.backbone.named_modules() if isinstance(m, TaskActivation)}
+
+    def decay(self) -> Tensor:
+        """Half the sum of squares of the shared weights and of S."""
+        of_activations = {id(p) for a in self.activations().values() for p in a.parameters()}
+        weights = [p for p in self.backbone.parameters() if id(p) not in of_activations]
+        return torch.stack([p.square().sum() for p in [*weights, self.heads.S]]).sum() / 2
+
+
+class TAAN(GradientMethod):
+    """Tasks share all weights and differ in their activation functions."""
+
+    name = "taan"
+    reference = Reference(
+        "Adaptive Activation Network and Functional Regularization for Efficient and Flexible Deep Multi-Task Learning",
+        "AAAI 2020",
+        arxiv="1911.08065",
+    )
+    Params = TAANParams
+
+    def build(self, problem: Problem, params: TAANParams, recipe: Recipe) -> nn.Module:
+        """The recipe's backbone with task activations, and heads."""
+        return TAANNet(problem, recipe, params.n_basis)
+
+    def objective(self, model: TAANNet, batch: Batch, params: TAANParams) -> Tensor:
+        """sum_t L_t + lambda / 2 |weights|^2."""
+        return batch.task_losses(model(batch)).sum() + params.lambda_ * model.decay()
+
+    def learned(self, model: TAANNet, params: TAANParams) -> Mapping[str, Tensor]:
+        """Squared distances between the tasks' functions, summed over layers [T, T]; alpha [layers, T, M]."""
+        layers = list(model.activations().values())
+        if not layers:
+            return {}
+        distances = torch.stack([layer.distances() for layer in layers]).sum(0)
+        return {"task_distance": distances, "alpha": torch.stack([layer.alpha for layer in layers])}
+
+
+class _RegularisedTAAN(TAAN):
+    """TAAN with a regulariser of the activation functions."""
+
+    Params = RegularisedTAANParams
+
+    def objective(self, model: TAANNet, batch: Batch, params: RegularisedTAANParams) -> Tensor:
+        """sum_t L_t + lambda / 2 |weights|^2 + c sum_layers R(layer)."""
+        terms = [self.regulariser(layer) for layer in model.activations().values()]
+        return super().objective(model, batch, params) + params.c * sum(terms)
+
+    def regulariser(self, layer: TaskActivation) -> Tensor:
+        """R of one layer: a scalar."""
+        raise NotImplementedError
+
+
+class TAANDistance(_RegularisedTAAN):
+    """TAAN whose tasks' functions are drawn together: R = mean over pairs of E[(f_s - f_t)^2]."""
+
+    name = "taan_distance"
+
+    def regulariser(self, layer: TaskActivation) -> Tensor:
+        """The mean over pairs of tasks of (a_s - a_t)' K (a_s - a_t)."""
+        return _pair_mean(layer.distances())
+
+
+class TAANCosine(_RegularisedTAAN):
+    """TAAN whose tasks' functions are drawn towards the same direction: R = - mean over pairs of cos(f_s, f_t)."""
+
+    name = "taan_cosine"
+
+    def regulariser(self, layer: TaskActivation) -> Tensor:
+        """Minus the mean over pairs of tasks of <f_s, f_t> / (|f_s| |f_t|)."""
+        return -_pair_mean(layer.cosines())
+
+
+class TAANTraceNorm(_RegularisedTAAN):
+    """TAAN whose tasks' functions span few dimensions: R = the nuclear norm of alpha."""
+
+    name = "taan_trace_norm"
+
+    def regulariser(self, layer: TaskActivation) -> Tensor:
+        """The sum of the singular values of alpha."""
+        return torch.linalg.svdvals(layer.alpha).sum()
+
+
+def _pair_mean(values: Tensor) -> Tensor:
+    """The mean of a symmetric matrix [T, T] over pairs of different tasks; 0 where there is one task."""
+    n_pairs = len(values) * (len(values) - 1)
+    return (values.sum() - values.diagonal().sum()) / max(n_pairs, 1)
+
+
+@hookimpl
+def mtbench_methods() -> list[type[GradientMethod]]:
+    """The methods of this file."""
+    return [TAAN, TAANDistance, TAANCosine, TAANTraceNorm]
