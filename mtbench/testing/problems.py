@@ -7,6 +7,8 @@ keeps everything.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +21,8 @@ from mtbench.method import GradientMethod, Method
 from mtbench.recipe import Recipe
 from mtbench.reference import Reference
 from mtbench.seeds import seed_from
-from mtbench.tasks import Array, Part, Problem, Task, TaskKind
+from mtbench.splits import draw_by_group
+from mtbench.tasks import Array, Part, Problem, Rows, Task, TaskKind
 from mtbench.trials import Cell, Trial
 
 N_FEATURES = 5
@@ -127,6 +130,41 @@ class OwnMulticlass(Miniature):
         return {name: _own_part(rng, n, (0.4, 0.35, 0.25), labels) for name, n in _PART_ROWS.items()}
 
 
+class SharedImages(Miniature):
+    """Shared inputs, three binary tasks on colour images: which of three patterns an image shows."""
+
+    name = "miniature_images"
+    title = "Three patterns in colour, one-vs-all"
+    recipe = replace(RECIPE, backbone="conv4", max_epochs=8)
+    selection_metric = report_metric = "one_vs_all_error"
+    tasks = tuple(Task(f"shows_{c}", TaskKind.BINARY) for c in "abc")
+
+    def generate(self, rng: np.random.Generator) -> Mapping[str, Part]:
+        """Rows [3, 16, 16] of an array that all splits share."""
+        images, classes = _images(self.name, 3, (3,))
+        drawn = _drawn_images(rng, classes)
+        return {name: Part(Rows(images, rows), np.eye(3, dtype=np.float32)[classes[rows]]) for name, rows in drawn}
+
+
+class OwnImages(Miniature):
+    """Own inputs, three multiclass tasks of two, three and four patterns each, on grey images."""
+
+    name = "miniature_alphabets"
+    title = "Alphabets of few patterns"
+    recipe = replace(RECIPE, backbone="conv4", max_epochs=8)
+    selection_metric = report_metric = "error"
+    tasks = tuple(Task(f"alphabet_{c}", TaskKind.MULTICLASS, c) for c in (2, 3, 4))
+
+    def generate(self, rng: np.random.Generator) -> Mapping[str, Part]:
+        """Rows [16, 16] of an array that all splits share."""
+        widths = np.array([task.n_outputs for task in self.tasks])
+        images, patterns = _images(self.name, int(widths.sum()), ())
+        task = np.repeat(np.arange(len(widths)), widths)[patterns]
+        labels = (patterns - (np.cumsum(widths) - widths)[task])[:, None].astype(np.float32)
+        drawn = _drawn_images(rng, patterns)
+        return {name: Part(Rows(images, rows), labels[rows], task[rows]) for name, rows in drawn}
+
+
 MINIATURES: tuple[type[Miniature], ...] = (SharedOneVsAll, SharedRegression, OwnRegression, OwnMulticlass)
 
 
@@ -152,6 +190,22 @@ def miniature_trials(
     if epochs is not None and not isinstance(method, GradientMethod):
         epochs = 0  # a solver's refit has no epochs to repeat
     return [Trial(cell, {**defaults, **changed}, split, 0, epochs) for split in splits for changed in settings]
+
+
+@cache
+def _images(name: str, n_patterns: int, channels: tuple[int, ...]) -> tuple[Array, Array]:
+    """Sixteen noisy images [N, *channels, 16, 16] of each pattern, and the pattern of each [N]."""
+    rng = np.random.default_rng(seed_from(name, "images"))
+    coarse = rng.integers(0, 2, (n_patterns, *channels, 4, 4))
+    patterns = np.repeat(np.arange(n_patterns), 16)
+    bright = coarse.repeat(4, axis=-2).repeat(4, axis=-1)[patterns]
+    images = np.clip(40 + 160 * bright + 20 * rng.normal(size=bright.shape), 0, 255).astype(np.uint8)
+    return images, patterns
+
+
+def _drawn_images(rng: np.random.Generator, patterns: Array) -> list[tuple[str, Array]]:
+    """The rows of each part: of every pattern eight train, four validate, four test."""
+    return list(zip(_PART_ROWS, draw_by_group(patterns, (8, 4), rng), strict=True))
 
 
 def _related_weights(rng: np.random.Generator, n_tasks: int) -> Array:
