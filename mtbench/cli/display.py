@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,27 @@ if TYPE_CHECKING:
 
     from mtbench.grid import PlannedCell
 
-_LINE_EVERY = 10.0  # seconds between plain lines
+_LINE_EVERY = 10.0  # seconds between plain lines, where stacks end
+_NEWS_EVERY = 60.0  # where none does
+
+
+@dataclass(frozen=True)
+class _Active:
+    """A stack that a worker has.
+
+    Attributes:
+        progress: The file that tells how far it is.
+        n_epochs: Epochs it trains at most.
+    """
+
+    progress: Path
+    n_epochs: int
+
+    @classmethod
+    def of(cls, stack: Stack, progress: Path) -> _Active:
+        """A stack that was just handed out."""
+        # A refit trains for the epochs that its search found best; solvers have none.
+        return cls(progress, max(stack.cell.recipe.max_epochs if t.epochs is None else t.epochs for t in stack.trials))
 
 
 @dataclass
@@ -34,7 +54,7 @@ class _Row:
     n_failed: int = 0
     n_measured: int = 0  # groups of trials whose stack size is being measured
     skipped: bool = False
-    active: dict[str, Path] = field(default_factory=dict)
+    active: dict[str, _Active] = field(default_factory=dict)
 
     @property
     def note(self) -> str:
@@ -45,8 +65,23 @@ class _Row:
             return "measuring stack sizes"
         if not self.active:
             return "done" if self.n_trials and self.n_done + self.n_failed >= self.n_trials else "waiting"
-        epochs = [found[0] for found in map(latest, self.active.values()) if found]
-        return f"{self.phase}, epoch {max(epochs)}" if epochs else self.phase
+        reached = self.reached
+        return f"{self.phase}, {reached}" if reached else self.phase
+
+    @property
+    def reached(self) -> str:
+        """The epochs that its running stacks have reached, of how many at most; "" before the first."""
+        told = [(found[0], stack.n_epochs) for stack in self.active.values() if (found := latest(stack.progress))]
+        if not told:
+            return ""
+        first, last = min(epoch for epoch, _ in told), max(epoch for epoch, _ in told)
+        text = f"epoch {last}" if first == last else f"epochs {first} to {last}"
+        n_epochs = sum(n for _, n in told)
+        if not n_epochs:
+            return text
+        limits = {n for _, n in told}
+        most = f" of {limits.pop()}" if len(limits) == 1 else ""
+        return f"{text}{most} ({100 * sum(epoch for epoch, _ in told) // n_epochs} %)"
 
 
 class RunDisplay:
@@ -54,11 +89,13 @@ class RunDisplay:
 
     Args:
         cells: The grid.
+        clock: Tells seconds.
     """
 
-    def __init__(self, cells: Sequence[PlannedCell]) -> None:
+    def __init__(self, cells: Sequence[PlannedCell], clock: Callable[[], float] = time.monotonic) -> None:
         self._rows = {cell.cell.key: _Row(cell.cell.label) for cell in cells}
-        self._started = time.monotonic()
+        self._clock = clock
+        self._started = clock()
         self._n_trained = 0
 
     def planned(self, cell: PlannedCell, phase: str, n_trials: int, n_done: int) -> None:
@@ -74,7 +111,7 @@ class RunDisplay:
 
     def started(self, stack: Stack, progress: Path) -> None:
         """A stack was handed to a worker."""
-        self._rows[stack.cell.key].active[stack.id] = progress
+        self._rows[stack.cell.key].active[stack.id] = _Active.of(stack, progress)
 
     def ended(self, stack: Stack, statuses: Sequence[Status], reasons: Sequence[str]) -> None:
         """A stack's result is in the store."""
@@ -94,10 +131,10 @@ class RunDisplay:
         n_trials = sum(row.n_trials for row in self._rows.values())
         n_done = sum(row.n_done for row in self._rows.values())
         n_failed = sum(row.n_failed for row in self._rows.values())
-        seconds = time.monotonic() - self._started
+        seconds = self._clock() - self._started
         text = f"{n_done} of {n_trials} trials done, {n_failed} failed, {seconds:.0f} s"
         left = n_trials - n_done - n_failed
-        if self._n_trained and left > 0:
+        if self._n_trained and left > 0 and seconds > 0:
             rate = self._n_trained / seconds
             text += f", {rate:.2f} trials/s, about {left / rate:.0f} s left"
         return text
@@ -108,17 +145,35 @@ class RunDisplay:
 
 
 class PlainDisplay(RunDisplay):
-    """Prints a line when a stack has ended, but not more often than every ten seconds."""
+    """Prints a line when a stack has ended, at most every ten seconds; and each minute in which none has.
 
-    _last = 0.0
+    Args:
+        cells: The grid.
+        clock: Tells seconds.
+    """
+
+    def __init__(self, cells: Sequence[PlannedCell], clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(cells, clock)
+        self._last_end = -_LINE_EVERY
+        self._last_line = self._started
 
     def ended(self, stack: Stack, statuses: Sequence[Status], reasons: Sequence[str]) -> None:
         """Counts, and prints a line now and then."""
         super().ended(stack, statuses, reasons)
-        now = time.monotonic()
-        if now - self._last >= _LINE_EVERY:
-            self._last = now
-            click.echo(f"{stack.cell.label}: {self.totals()}")
+        if self._clock() - self._last_end >= _LINE_EVERY:
+            self._last_end = self._clock()
+            self._say(f"{stack.cell.label}: {self.totals()}")
+
+    def tick(self) -> None:
+        """Where nothing was printed for a minute, prints the totals and how far running stacks are."""
+        if self._clock() - self._last_line < _NEWS_EVERY:
+            return
+        under_way = [f"{row.label}: {row.note}" for row in self._rows.values() if row.active or row.n_measured]
+        self._say("; ".join([self.totals(), *under_way]))
+
+    def _say(self, line: str) -> None:
+        self._last_line = self._clock()
+        click.echo(line)
 
 
 @contextmanager
