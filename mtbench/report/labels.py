@@ -30,11 +30,15 @@ def labels(cells: Sequence[CellResults]) -> dict[str, tuple[str, str]]:
     """By key of the cell, the label of its method and of its data set: never the same pair twice.
 
     A label shows what was changed from the defaults, "school[max_epochs=80]", and whatever else is needed to tell the
-    variants present apart.
+    variants present apart. Bases, whose method's label says so, are told apart among themselves.
     """
-    methods = _label_all([(c.method, _method_side(c)) for c in cells])
-    datasets = _label_all([(c.dataset, _dataset_side(c)) for c in cells])
-    return {c.key: pair for c, pair in zip(cells, zip(methods, datasets, strict=True), strict=True)}
+    found: dict[str, tuple[str, str]] = {}
+    for mark, some in (("", [c for c in cells if not c.is_base]), (" (base)", [c for c in cells if c.is_base])):
+        methods = _label_all([(c.method, _method_side(c)) for c in some])
+        datasets = _label_all([(c.dataset, _dataset_side(c)) for c in some])
+        for cell, method, dataset in zip(some, methods, datasets, strict=True):
+            found[cell.key] = (method + mark, dataset)
+    return found
 
 
 def _method_side(cell: CellResults) -> Side:

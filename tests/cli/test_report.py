@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -104,6 +105,14 @@ def test_store_list_shows_cells_files_and_how_trials_ended(results_store, store_
     assert row.endswith("1 diverged, 1 finished")
     assert "4 files" in result.stdout.splitlines()[-1]
     assert "8 trials in 4 cells" in result.stdout.splitlines()[-1]
+
+
+def test_store_list_tells_bases_from_cells_that_are_compared(results_store, outcome):
+    base = results_store.cell("cnn", role="base", recipe={"max_epochs": 5})
+    results_store.write(base, outcome())
+    results_store.write(results_store.cell("cnn", base=base.digest({}), recipe={"base": "cnn"}), outcome())
+    lines = invoke("store", "list", results_store.path).stdout.splitlines()[1:-1]
+    assert [re.split("  +", line)[:2] for line in lines] == [["cnn", "school"], ["cnn (base)", "school"]]
 
 
 def test_store_list_names_unreadable_files(store_path):
