@@ -1,0 +1,76 @@
+"""Files that data sets make from their sources: made once, complete or absent, wherever there is room for them.
+
+Guarantees: a file that is returned is complete; one that is there is not made again; two processes that make it at the
+same time both end with a complete file; nothing is written below a data root whose folder grants no writing, not even
+by a user who may write anyway.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import platformdirs
+
+from mtbench.errors import DataError
+
+_WRITE_BITS = 0o222
+
+
+def made(root: Path, path: str, key: str, make: Callable[[Path], None], dataset: str) -> Path:
+    """A file made from sources, which is made now unless it is there.
+
+    Args:
+        root: The data root.
+        path: Where it lies below the root; where the root cannot be written to, it lies in the user's cache folder.
+        key: Stands for its content (a hash of what it is made from, and how); names the file in the cache folder, which
+            all data roots share.
+        make: Writes it, whole, to the path it is given.
+        dataset: Name of the data set, for the messages.
+
+    Returns:
+        Where the file lies.
+
+    Raises:
+        DataError: It can be written in neither place, or `make` raised it.
+    """
+    here = root / path
+    elsewhere = cache_place(path, key)
+    for place in (here, elsewhere):
+        if place.is_file():
+            return place
+    place = here if _can_write(here.parent) else elsewhere
+    part = place.with_name(f"{place.name}.{os.getpid()}.part")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        make(part)
+        os.replace(part, place)
+    except OSError as error:
+        raise DataError(
+            f"{dataset}: cannot write {place}: {error}. Make room there, or name a data folder that can be written to "
+            "with --data DIR or MTBENCH_DATA."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()
+    return place
+
+
+def cache_place(path: str, key: str) -> Path:
+    """Where a file lies that found no place below the data root."""
+    relative = Path(path)
+    name = f"{relative.stem}-{key[:16]}{relative.suffix}"
+    return Path(platformdirs.user_cache_dir("mtbench")) / "data" / relative.parent / name
+
+
+def _can_write(folder: Path) -> bool:
+    """Whether files may be made in a folder that is there or can be made."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        granted = folder.stat().st_mode & _WRITE_BITS
+    except OSError:
+        return False
+    return bool(granted) and os.access(folder, os.W_OK)
