@@ -25,13 +25,15 @@ class Dataset(ABC):
     """A data set as a family of problems, one per split.
 
     Guarantees asked of a plugin: `load` is pure and deterministic and never touches the network; whatever is fitted to
-    data (standardisation, PCA) is fitted on training rows only; `prepare` is idempotent and resumable.
+    data (standardisation, PCA) is fitted on training rows only; `prepare` is idempotent and resumable, and does nothing
+    where all `files` are there.
 
     Attributes:
         name: Unique among all plugins; words joined by underscores.
         title: In words.
         version: Raised when the problems it gives change.
         licence: Of the data, in a few words.
+        licence_text: More of it, shown before a download: terms to agree to, whom to ask. Empty where there is no more.
         citation: What to cite.
         sources: The files it is made from; empty for generated and bundled data.
         Options: Frozen dataclass of its options, each a float, int, str or bool with a default.
@@ -41,12 +43,14 @@ class Dataset(ABC):
         also_report: Further metrics, "name" or "name@part" for a further test part.
         n_splits: How many splits there are.
         default_splits: How many of them a run takes unless told otherwise.
+        splits_share_rows: Every split holds the same rows: a split is one run, whose initialisation and batches differ.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     version: ClassVar[str] = "1"
     licence: ClassVar[str]
+    licence_text: ClassVar[str] = ""
     citation: ClassVar[Reference]
     sources: ClassVar[tuple[Source, ...]] = ()
     Options: ClassVar[type] = NoOptions
@@ -56,6 +60,7 @@ class Dataset(ABC):
     also_report: ClassVar[tuple[str, ...]] = ()
     n_splits: ClassVar[int] = 5
     default_splits: ClassVar[int] = 5
+    splits_share_rows: ClassVar[bool] = False
 
     @abstractmethod
     def load(self, root: Path, split: int, options: Any) -> Problem:
@@ -70,8 +75,12 @@ class Dataset(ABC):
             DataError: A file is missing, or its content is not what it must be.
         """
 
-    def prepare(self, root: Path) -> None:
+    def prepare(self, root: Path, options: Any = None) -> None:
         """Makes `load` possible. May use the network; nothing else may. The default fetches all sources.
+
+        Args:
+            root: The data root.
+            options: What `load` will be asked for: an instance of `Options`, or None for its defaults.
 
         Raises:
             DataError: A source cannot be fetched, or what came is not what was published.
@@ -82,9 +91,43 @@ class Dataset(ABC):
         for source in self.sources:
             fetch(source, root, self.name)
 
-    def content_hash(self) -> str:
-        """Stands for the data in trial identities: SHA-256 over the sources' hashes."""
-        record = [self.name, self.version, [source.sha256 for source in self.sources]]
+    def files(self, root: Path, options: Any) -> tuple[str, ...]:
+        """Paths below the root of the files that `load` reads: by default the sources, as they are.
+
+        A data set whose `prepare` makes files, or that reads a user's own, names those instead.
+
+        Args:
+            root: The data root; nothing is read of it but which files there are.
+            options: An instance of `Options`.
+        """
+        return tuple(source.path for source in self.sources)
+
+    def check(self, root: Path, path: str) -> None:
+        """Makes sure of the whole content of a file. The default knows the sources.
+
+        Args:
+            root: The data root.
+            path: One of `files`, or of the sources' paths.
+
+        Raises:
+            DataError: It is missing, or its content is not what it must be.
+        """
+        from mtbench.downloads import verified
+
+        for source in self.sources:
+            if source.path == path:
+                verified(source, root, self.name)
+
+    def content_hash(self, root: Path, options: Any) -> str:
+        """Stands for the data in trial identities: by default a SHA-256 over the sources' hashes.
+
+        A data set that reads other files than its sources takes their content in as well.
+
+        Args:
+            root: The data root, which holds what `load` needs.
+            options: An instance of `Options`.
+        """
+        record = [self.name, self.version, [source.digest for source in self.sources]]
         return hashlib.sha256(json.dumps(record).encode()).hexdigest()
 
     def check_split(self, split: int) -> None:

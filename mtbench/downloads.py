@@ -19,6 +19,7 @@ from mtbench.errors import DataError
 from mtbench.sources import Source
 
 _CHUNK = 1 << 16
+_LABEL = {"sha256": "SHA-256", "md5": "MD5"}
 
 
 def fetch(source: Source, root: Path, dataset: str) -> Path:
@@ -37,21 +38,22 @@ def fetch(source: Source, root: Path, dataset: str) -> Path:
     """
     target = root / source.path
     try:
-        if target.is_file() and _found(target) == source.sha256:
+        if target.is_file() and _found(target, source) == source.digest:
             return target
         if source.url is None:
             raise DataError(
                 f"{dataset}: '{source.path}' has no public address. Obtain it as the data set's page says "
-                f"(`mtbench show {dataset}`) and put it at {target}; its SHA-256 must be {source.sha256}."
+                f"(`mtbench show {dataset}`) and put it at {target}; its {_LABEL[source.algorithm]} must be "
+                f"{source.digest}."
             )
         target.parent.mkdir(parents=True, exist_ok=True)
         part = _download(source, source.url, target.with_name(target.name + ".part"))
-        found = _content_sha256(part, _is_gzip(source))
-        if found != source.sha256:
+        found = _content_digest(part, _is_gzip(source), source.algorithm)
+        if found != source.digest:
             part.unlink()
             raise DataError(
-                f"{dataset}: {source.url} must give content with SHA-256 {source.sha256}, found {found}. The publisher "
-                f"may have changed the file; put the original at {target}."
+                f"{dataset}: {source.url} must give content with {_LABEL[source.algorithm]} {source.digest}, found "
+                f"{found}. The publisher may have changed the file; put the original at {target}."
             )
         os.replace(part, target)
     except OSError as error:
@@ -86,14 +88,14 @@ def verified(source: Source, root: Path, dataset: str) -> Path:
                 f"{dataset}: no file '{source.path}', looked for at {path}. {remedy}; or name the folder that holds "
                 "it with --data DIR or MTBENCH_DATA."
             )
-        found = _found(path)
+        found = _found(path, source)
     except OSError as error:
         raise DataError(f"{dataset}: cannot read {path}: {error}. Make it readable, or fetch it elsewhere.") from error
-    if found != source.sha256:
+    if found != source.digest:
         size = path.stat().st_size
         raise DataError(
-            f"{dataset}: {path} is corrupt or truncated: its content must have SHA-256 {source.sha256}, found {found} "
-            f"({size:,} bytes). {remedy} again."
+            f"{dataset}: {path} is corrupt or truncated: its content must have {_LABEL[source.algorithm]} "
+            f"{source.digest}, found {found} ({size:,} bytes). {remedy} again."
         )
     return path
 
@@ -103,7 +105,7 @@ def _download(source: Source, url: str, part: Path) -> Path:
     start = part.stat().st_size if part.exists() else 0
     if 0 < start < source.n_bytes:
         _append(url, part, start)
-        if _content_sha256(part, _is_gzip(source)) == source.sha256:
+        if _content_digest(part, _is_gzip(source), source.algorithm) == source.digest:
             return part
     # Nothing to go on from, or the server sent something else than the missing rest.
     part.unlink(missing_ok=True)
@@ -122,20 +124,32 @@ def _is_gzip(source: Source) -> bool:
     return source.path.endswith(".gz")
 
 
-def _found(path: Path) -> str:
-    """SHA-256 of a file's content, read once per process and state of the file."""
+def _found(path: Path, source: Source) -> str:
+    return content_digest(path, source.algorithm)
+
+
+def content_digest(path: Path, algorithm: str = "sha256") -> str:
+    """Hash of a file's content, read once per process and state of the file; of a ".gz" file uncompressed.
+
+    Args:
+        path: The file.
+        algorithm: "sha256" or "md5".
+
+    Returns:
+        The hash in hexadecimal digits, or in words why the content cannot be uncompressed.
+    """
     state = path.stat()
-    return _remembered(path, state.st_size, state.st_mtime_ns)
+    return _remembered(path, state.st_size, state.st_mtime_ns, algorithm)
 
 
 @cache
-def _remembered(path: Path, size: int, changed_ns: int) -> str:
-    return _content_sha256(path, path.suffix == ".gz")
+def _remembered(path: Path, size: int, changed_ns: int, algorithm: str) -> str:
+    return _content_digest(path, path.suffix == ".gz", algorithm)
 
 
-def _content_sha256(path: Path, compressed: bool) -> str:
-    """SHA-256 of the bytes, uncompressed if they are compressed; says so in words where they cannot be uncompressed."""
-    digest = hashlib.sha256()
+def _content_digest(path: Path, compressed: bool, algorithm: str) -> str:
+    """Hash of the bytes, uncompressed if they are compressed; says so in words where they cannot be uncompressed."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
     try:
         with gzip.open(path) if compressed else path.open("rb") as stream:
             while chunk := stream.read(_CHUNK):

@@ -107,6 +107,7 @@ class _Loaded:
         options: Its options.
         changes: Recipe fields the user changed.
         recipe: The recipe with them.
+        content: Stands for its content.
         problem: The problem of split 0.
         shapes: By split, what problems must share to be trained in one stack.
         base: The cell whose backbone the recipe lets others start from.
@@ -116,6 +117,7 @@ class _Loaded:
     options: Any
     changes: Mapping[str, object]
     recipe: Recipe
+    content: str
     problem: Problem
     shapes: Mapping[int, tuple[object, ...]]
     base: PlannedCell | None = None
@@ -131,7 +133,8 @@ def _loaded(study: Study, plugins: Plugins, dataset: Dataset, root: Path) -> _Lo
         raise StudyError(f"{name} has {dataset.n_splits} splits; found {n_splits} asked for.")
     problems = {split: dataset.load(root, split, options) for split in range(n_splits)}
     shapes = {split: _shape(problem) for split, problem in problems.items()}
-    loaded = _Loaded(dataset, options, changes, recipe, problems[0], shapes)
+    content = dataset.content_hash(root, options)
+    loaded = _Loaded(dataset, options, changes, recipe, content, problems[0], shapes)
     return dataclasses.replace(loaded, base=_base(study, plugins, loaded)) if recipe.base else loaded
 
 
@@ -204,8 +207,8 @@ def _planned(study: Study, plugins: Plugins, method_class: type[Method], loaded:
 def _identity(method: Method, distribution: str, loaded: _Loaded, recipe: Recipe) -> Cell:
     dataset = loaded.dataset
     options = dataclasses.asdict(loaded.options)
-    content = dataset.content_hash()
-    return Cell(method.name, method.version, distribution, dataset.name, dataset.version, options, content, recipe)
+    data = (dataset.name, dataset.version, options, loaded.content)
+    return Cell(method.name, method.version, distribution, *data, recipe)
 
 
 def _check_owners(study: Study, methods: Iterable[str], datasets: Iterable[str]) -> None:

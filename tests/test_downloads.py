@@ -191,9 +191,9 @@ def test_a_broken_archive_is_named(tmp_path, damaged):
 
 def test_a_file_is_read_once_per_process_and_again_when_it_changed(tmp_path, monkeypatch):
     read = []
-    original = mtbench.downloads._content_sha256
+    original = mtbench.downloads._content_digest
     monkeypatch.setattr(
-        mtbench.downloads, "_content_sha256", lambda path, zipped: read.append(path) or original(path, zipped)
+        mtbench.downloads, "_content_digest", lambda path, *how: read.append(path) or original(path, *how)
     )
     path = tmp_path / "rows.bin"
     path.write_bytes(CONTENT)
@@ -211,3 +211,13 @@ def test_an_unreadable_file_is_a_data_error(tmp_path):
     (tmp_path / "rows.bin").symlink_to("rows.bin")
     with pytest.raises(DataError):
         verified(Source("rows.bin", SHA256), tmp_path, "set")
+
+
+def test_an_md5_stands_in_where_no_sha256_was_published(server, tmp_path):
+    md5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
+    published = Source("set/rows.bin", "", server.url, len(CONTENT), md5)
+    path = fetch(published, tmp_path, "set")
+    assert verified(published, tmp_path, "set") == path
+    path.write_bytes(CONTENT[:-1])
+    with pytest.raises(DataError, match=f"must have MD5 {md5}, found [0-9a-f]{{32}} "):
+        verified(published, tmp_path, "set")

@@ -125,6 +125,7 @@ class MNISTImbalanced(Dataset):
     report_metric = "one_vs_all_error"
     n_splits = 20
     default_splits = 5
+    splits_share_rows = True
 
     def load(self, root: Path, split: int, options: Any) -> Problem:
         """The same rows for every split."""

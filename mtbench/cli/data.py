@@ -5,15 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from mtbench.cli.completion import complete_dataset
 from mtbench.cli.listing import data_state
-from mtbench.cli.options import data_option, plugin_option, plugins_with_warnings
+from mtbench.cli.options import by_dataset, data_option, options_of, pairs, plugin_option, plugins_with_warnings
 from mtbench.cli.tables import in_bytes, print_table
 from mtbench.dataset import Dataset
-from mtbench.downloads import verified
 from mtbench.errors import DataError
 
 names_argument = click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_dataset)
@@ -49,26 +49,33 @@ def list_data(names: Sequence[str], plugin_files: tuple[Path, ...], root: Path) 
 
 @data.command()
 @names_argument
+@click.option(
+    "--option", "options", multiple=True, metavar="DATASET.NAME=V", help="Prepares a data set with an option."
+)
 @plugin_option
 @data_option
-def prepare(names: Sequence[str], plugin_files: tuple[Path, ...], root: Path) -> None:
-    """Fetches what is missing, and verifies it.
+def prepare(names: Sequence[str], options: Sequence[str], plugin_files: tuple[Path, ...], root: Path) -> None:
+    """Fetches what is missing, makes of it what trials read, and verifies it.
 
     Running it again after an interruption goes on where it stopped.
 
     \b
-    Example:
+    Examples:
       mtbench data prepare mnist --data ~/data
+      mtbench data prepare cub --option cub.classes=200
     """
     failed = False
+    changes = by_dataset({}, pairs(options, "--option"))
     for dataset in _chosen(names, plugin_files):
-        click.echo(f"{dataset.name}: {data_state(dataset, root)}; licence: {dataset.licence}")
+        chosen = options_of(dataset, changes.get(dataset.name, {}))
+        click.echo(f"{dataset.name}: {data_state(dataset, root, chosen)}; licence: {dataset.licence}")
         try:
-            dataset().prepare(root)
+            # A data set without options need not take any.
+            dataset().prepare(root, chosen) if dataset.name in changes else dataset().prepare(root)
         except DataError as error:
             failed = _report(error)
             continue
-        failed |= not _verify(dataset, root)
+        failed |= not _verify(dataset, root, chosen)
     sys.exit(1 if failed else 0)
 
 
@@ -100,18 +107,20 @@ def _chosen(names: Sequence[str], plugin_files: Sequence[Path]) -> Iterable[type
     return [plugins.dataset(name) for name in names or sorted(plugins.datasets)]
 
 
-def _verify(dataset: type[Dataset], root: Path, missing_too: bool = True) -> bool:
-    """Verifies each of a data set's files and says what was found; whether all is well."""
+def _verify(dataset: type[Dataset], root: Path, options: Any = None, missing_too: bool = True) -> bool:
+    """Verifies each file that is read, and each source that is there, and says what was found; whether all is well."""
     well = True
-    for source in dataset.sources:
-        if not missing_too and not (root / source.path).exists():
+    read = dataset().files(root, options or dataset.Options())
+    there = [source.path for source in dataset.sources if (root / source.path).exists()]
+    for path in dict.fromkeys([*read, *there]):
+        if not missing_too and not (root / path).exists():
             continue
         try:
-            verified(source, root, dataset.name)
+            dataset().check(root, path)
         except DataError as error:
             well = not _report(error)
     if well and missing_too:
-        n = len(dataset.sources)
+        n = len(read)
         files = "1 file" if n == 1 else f"{n} files"
         click.echo(f"{dataset.name}: {files} verified" if n else f"{dataset.name}: needs no data")
     return well

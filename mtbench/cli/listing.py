@@ -91,12 +91,13 @@ def plugin_rows(plugins: Plugins) -> list[dict[str, Any]]:
     ]
 
 
-def data_state(dataset: type[Dataset], root: Path) -> str:
-    """Whether a data set's files are there: their content is not looked at."""
-    missing = [source for source in dataset.sources if not (root / source.path).is_file()]
-    if not dataset.sources:
+def data_state(dataset: type[Dataset], root: Path, options: Any = None) -> str:
+    """Whether the files that a data set reads are there: their content is not looked at."""
+    files = dataset().files(root, options or dataset.Options())
+    missing = [path for path in files if not (root / path).is_file()]
+    if not files:
         return "none needed"
-    return f"{len(missing)} of {len(dataset.sources)} files missing" if missing else "present"
+    return f"{len(missing)} of {len(files)} files missing" if missing else "present"
 
 
 def _provider(plugins: Plugins, name: str) -> str:

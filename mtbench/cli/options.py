@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mtbench.data_root import data_root
+from mtbench.errors import StudyError
 from mtbench.plugins import Plugins, load_plugins
+
+if TYPE_CHECKING:
+    from mtbench.dataset import Dataset
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -31,6 +35,39 @@ plugin_option: Decorator = click.option(
     help="A Python file with a method or data set of your own; may be given several times.",
 )
 """Gives the command `plugin_files`, a tuple of paths."""
+
+
+def pairs(texts: Sequence[str], option: str) -> list[tuple[str, str]]:
+    """Each "NAME.FIELD=VALUE" as "NAME.FIELD" and "VALUE".
+
+    Raises:
+        StudyError: One does not read so.
+    """
+    found = []
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or key.count(".") != 1 or not value:
+            raise StudyError(f"{option} must read NAME.FIELD=VALUE; found '{text}'.")
+        found.append((key, value))
+    return found
+
+
+def by_dataset(base: Mapping[str, Mapping[str, Any]], changes: Sequence[tuple[str, str]]) -> dict[str, dict[str, Any]]:
+    """Values by data set and field: those of `base` and, over them, the changes."""
+    values = {name: dict(fields) for name, fields in base.items()}
+    for key, value in changes:
+        dataset, _, field = key.partition(".")
+        values.setdefault(dataset, {})[field] = value
+    return values
+
+
+def options_of(dataset: type[Dataset], changes: Mapping[str, Any]) -> Any:
+    """A data set's options with some changed; torch is imported only where some are."""
+    if not changes:
+        return dataset.Options()
+    from mtbench.grid import parse_options
+
+    return parse_options(dataset(), changes)
 
 
 def plugins_with_warnings(files: Sequence[Path] = ()) -> Plugins:

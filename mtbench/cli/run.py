@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from mtbench.cli.completion import complete_datasets, complete_methods
-from mtbench.cli.options import data_option, plugin_option, plugins_with_warnings
-from mtbench.errors import StudyError
+from mtbench.cli.options import by_dataset, data_option, pairs, plugin_option, plugins_with_warnings
 
 if TYPE_CHECKING:
     from mtbench.grid import PlannedCell
@@ -188,29 +187,11 @@ def _study(path: Path | None, plugin_files: tuple[Path, ...], given: dict[str, A
         values["stack_size"] = _stack_size(given["stack_size"])
     if plugin_files:
         values["plugins"] = [*base.get("plugins", []), *plugin_files]
-    values["set"] = base.get("set", {}) | {key: text.split(",") for key, text in _pairs(given["settings"], "--set")}
+    values["set"] = base.get("set", {}) | {key: text.split(",") for key, text in pairs(given["settings"], "--set")}
     for option, name in (("--recipe", "recipe"), ("--option", "options")):
-        values[name] = _by_dataset(base.get(name, {}), _pairs(given[name], option))
+        values[name] = by_dataset(base.get(name, {}), pairs(given[name], option))
     return study_from(values, str(path) if path is not None else "Options")
 
 
 def _stack_size(text: str) -> int | str:
     return int(text) if text.isdigit() else text
-
-
-def _pairs(texts: Sequence[str], option: str) -> list[tuple[str, str]]:
-    pairs = []
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or key.count(".") != 1 or not value:
-            raise StudyError(f"{option} must read NAME.FIELD=VALUE; found '{text}'.")
-        pairs.append((key, value))
-    return pairs
-
-
-def _by_dataset(base: dict[str, Any], pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    values = {name: dict(fields) for name, fields in base.items()}
-    for key, value in pairs:
-        dataset, _, field = key.partition(".")
-        values.setdefault(dataset, {})[field] = value
-    return values

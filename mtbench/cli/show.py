@@ -86,8 +86,8 @@ def show_dataset(plugins: Plugins, dataset: type[Dataset], root: Path) -> None:
     recipe = [[f.name, str(getattr(dataset.recipe, f.name))] for f in dataclasses.fields(dataset.recipe)]
     print_table(["field", "value"], recipe, "\nRecipe")
     if dataset.sources:
-        rows = [[s.path, in_bytes(s.n_bytes), s.url or "not public", s.sha256] for s in dataset.sources]
-        print_table(["path", "size", "from", "SHA-256"], rows, "\nSources")
+        rows = [[s.path, in_bytes(s.n_bytes), s.url or "not public", s.digest] for s in dataset.sources]
+        print_table(["path", "size", "from", "SHA-256 or MD5"], rows, "\nSources")
 
 
 def _summary(cls: type) -> str:

@@ -27,6 +27,7 @@ from mtbench.tasks import Array, Part, Problem, TaskKind
 
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 SHA256 = re.compile(r"[0-9a-f]{64}")
+MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 class DatasetContract:
@@ -60,15 +61,16 @@ class DatasetContract:
             path = Path(source.path)
             assert not path.is_absolute(), f"{source.path} must be relative to the data root"
             assert ".." not in path.parts, f"{source.path} must stay below the data root"
-            assert SHA256.fullmatch(source.sha256), (
-                f"{source.path}: the SHA-256 must be 64 lower-case hexadecimal digits"
+            assert (SHA256 if source.sha256 else MD5).fullmatch(source.digest), (
+                f"{source.path}: the SHA-256 must be 64 lower-case hexadecimal digits, or an MD5 32 where there is none"
             )
             assert source.url is None or source.url.startswith(("https://", "http://"))
         assert len({source.path for source in self.dataset.sources}) == len(self.dataset.sources)
 
     def test_content_hash_is_stable(self) -> None:
-        assert SHA256.fullmatch(self.dataset().content_hash())
-        assert self.dataset().content_hash() == self.dataset().content_hash()
+        first, second = (self.dataset().content_hash(self.root, self.dataset.Options()) for _ in range(2))
+        assert SHA256.fullmatch(first)
+        assert first == second
 
     def test_options_have_valid_defaults(self) -> None:
         for name, option in describe(self.dataset.Options).items():
@@ -81,7 +83,7 @@ class DatasetContract:
                 assert isinstance(self.dataset().load(self.root, 0, options), Problem), f"{name}={value}"
 
     def test_missing_files_are_named(self, tmp_path: Path) -> None:
-        if self.dataset.sources:
+        if self.dataset().files(tmp_path, self.dataset.Options()):
             with pytest.raises(DataError) as caught:
                 self.dataset().load(tmp_path, 0, self.dataset.Options())
             assert str(tmp_path) in str(caught.value), "the message must say where the file was looked for"
@@ -123,11 +125,14 @@ class DatasetContract:
             )
         assert np.array_equal(loaded[0].inputs, loaded[1].inputs)
 
-    def test_splits_differ(self) -> None:
+    def test_splits_differ_unless_they_share_their_rows(self) -> None:
         for a, b in pairwise(range(min(self.dataset.n_splits, 3))):
             one, other = _arrays(self.problem(a)), _arrays(self.problem(b))
             same = [np.array_equal(one[name], other[name], equal_nan=True) for name in ("train inputs", "train labels")]
-            assert not all(same), f"splits {a} and {b} have the same training rows"
+            assert all(same) == self.dataset.splits_share_rows, (
+                f"splits {a} and {b} have {'the same' if all(same) else 'different'} training rows: make the splits "
+                "differ, or say splits_share_rows"
+            )
 
     def test_splits_have_the_same_tasks(self) -> None:
         assert self.problem(self.dataset.n_splits - 1).tasks == self.problem(0).tasks
@@ -176,7 +181,7 @@ class DatasetContract:
             assert np.isfinite(measure.headline(values)).all(), f"{measure.name} on {name} is not finite"
 
     def _files(self) -> dict[str, tuple[int, int]]:
-        paths = [self.root / source.path for source in self.dataset.sources]
+        paths = [self.root / path for path in self.dataset().files(self.root, self.dataset.Options())]
         return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in paths}
 
 

@@ -185,7 +185,7 @@ def miniature_trials(
         epochs: As in `Trial`; a number makes them refits.
     """
     defaults = {name: h.default for name, h in hyperparameters(type(method), dataset.recipe).items()}
-    content = dataset.content_hash()
+    content = dataset.content_hash(Path(), dataset.Options())
     cell = Cell(method.name, method.version, "test", dataset.name, dataset.version, {}, content, dataset.recipe)
     if epochs is not None and not isinstance(method, GradientMethod):
         epochs = 0  # a solver's refit has no epochs to repeat

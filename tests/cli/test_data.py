@@ -115,3 +115,65 @@ def test_a_gzip_file_is_verified_by_its_content(mtbench, tmp_path):
     result = mtbench("data", "verify", "mnist", "--data", tmp_path)
     assert result.exit_code == 1
     assert hashlib.sha256(b"no images").hexdigest() in result.stderr
+
+
+MAKER = '''
+from dataclasses import dataclass
+from mtbench import DataError, Dataset, Reference, hookimpl, tunable
+
+@dataclass(frozen=True)
+class Options:
+    size: int = tunable(8, choices=(8, 16))
+
+class Made(Dataset):
+    """A data set whose `prepare` makes one file for each value of its option."""
+    name = "made"
+    title = "Made"
+    licence = "CC0"
+    citation = Reference("Made", "Nowhere 2020")
+    selection_metric = report_metric = "rmse"
+    Options = Options
+
+    def files(self, root, options):
+        return (f"made/{options.size}.bin",)
+
+    def prepare(self, root, options=Options()):
+        (root / "made").mkdir(parents=True, exist_ok=True)
+        (root / "made" / f"{options.size}.bin").write_bytes(bytes(options.size))
+
+    def check(self, root, path):
+        if not (root / path).is_file() or not any(size == (root / path).stat().st_size for size in (8, 16)):
+            raise DataError(f"made: {path} is not right.")
+
+    def load(self, root, split, options):
+        raise NotImplementedError
+
+@hookimpl
+def mtbench_datasets():
+    return [Made]
+'''
+
+
+@pytest.fixture
+def made(mtbench, tmp_path):
+    path = tmp_path / "made.py"
+    path.write_text(MAKER)
+    return lambda *words: mtbench("data", *words, "--plugin", path, "--data", tmp_path / "root")
+
+
+def test_files_that_prepare_makes_are_listed_and_verified(made, tmp_path):
+    assert "1 of 1 files missing" in made("list", "made").stdout
+    assert "made: 1 file verified" in made("prepare", "made").stdout
+    assert "present" in made("list", "made").stdout
+    (tmp_path / "root" / "made" / "8.bin").write_bytes(b"")
+    result = made("verify", "made")
+    assert result.exit_code == 1
+    assert result.stderr == "Error: made: made/8.bin is not right.\n"
+
+
+def test_prepare_takes_the_options_of_a_data_set(made, tmp_path):
+    assert made("prepare", "made", "--option", "made.size=16").exit_code == 0
+    assert [path.name for path in (tmp_path / "root" / "made").iterdir()] == ["16.bin"]
+    result = made("prepare", "made", "--option", "made.size=9")
+    assert result.exit_code == 1
+    assert "made.size must be one of 8, 16; found '9'" in result.stderr

@@ -13,9 +13,10 @@ def root_of() -> Callable[[type[Dataset]], Path]:
 
     def find(dataset: type[Dataset]) -> Path:
         root = Path(os.environ.get("MTBENCH_DATA", ""))
-        if dataset.sources and not os.environ.get("MTBENCH_DATA"):
+        files = dataset().files(root, dataset.Options())
+        if files and not os.environ.get("MTBENCH_DATA"):
             pytest.skip(f"MTBENCH_DATA is not set; it must name the folder that holds the files of '{dataset.name}'")
-        missing = [source.path for source in dataset.sources if not (root / source.path).is_file()]
+        missing = [path for path in files if not (root / path).is_file()]
         if missing:
             pytest.skip(f"MTBENCH_DATA={root} does not hold {missing[0]}, which '{dataset.name}' is made from")
         return root

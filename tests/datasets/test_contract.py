@@ -16,8 +16,9 @@ BUILT_IN: list[type[Dataset]] = [
     for module in pkgutil.iter_modules(mtbench_datasets.__path__, "mtbench_datasets.")
     for dataset in importlib.import_module(module.name).mtbench_datasets()
 ]
+FROM_FILES = [dataset for dataset in BUILT_IN if dataset().files(Path(), dataset.Options())]
 MARKED = [
-    pytest.param(dataset, id=dataset.name, marks=[pytest.mark.real_data] if dataset.sources else [])
+    pytest.param(dataset, id=dataset.name, marks=[pytest.mark.real_data] if dataset in FROM_FILES else [])
     for dataset in BUILT_IN
 ]
 
@@ -38,7 +39,7 @@ def test_the_data_sets_of_the_first_release_are_there():
     assert names >= {"amtfl_synthetic", "digits", "school", "mnist", "usps", "amtl_synthetic", "amtl_imbalanced"}
 
 
-@pytest.mark.parametrize("dataset", [d for d in BUILT_IN if d.sources], ids=lambda d: d.name)
+@pytest.mark.parametrize("dataset", FROM_FILES, ids=lambda d: d.name)
 def test_missing_data_says_how_to_get_it(dataset, tmp_path):
     with pytest.raises(DataError) as caught:
         dataset().load(tmp_path, 0, dataset.Options())
@@ -48,7 +49,7 @@ def test_missing_data_says_how_to_get_it(dataset, tmp_path):
     assert str(tmp_path) in message
 
 
-@pytest.mark.parametrize("dataset", [d for d in BUILT_IN if not d.sources], ids=lambda d: d.name)
+@pytest.mark.parametrize("dataset", [d for d in BUILT_IN if d not in FROM_FILES], ids=lambda d: d.name)
 def test_generated_and_bundled_data_need_no_preparation(dataset, tmp_path):
     dataset().prepare(tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -59,6 +59,10 @@ class ThreeClasses(Right):
     classes = 3
 
 
+class FalselyShared(Right):
+    splits_share_rows = True
+
+
 class Nameless(Right):
     name = "Not a name"
 
@@ -116,7 +120,8 @@ def test_a_data_set_that_keeps_the_contract_passes(tmp_path):
     [
         (Unseeded, "loading_is_deterministic"),
         (GloballySeeded, "loading_neither_reads_nor_moves_the_global_generators"),
-        (OneSplit, "splits_differ"),
+        (OneSplit, "splits_differ_unless_they_share_their_rows"),
+        (FalselyShared, "splits_differ_unless_they_share_their_rows"),
         (AnySplit, "splits_that_do_not_exist_are_refused"),
         (ThreeClasses, "labels_are_what_their_task_predicts"),
         (Nameless, "it_says_what_it_is"),
