@@ -36,12 +36,10 @@ def made(root: Path, path: str, key: str, make: Callable[[Path], None], dataset:
     Raises:
         DataError: It can be written in neither place, or `make` raised it.
     """
-    here = root / path
-    elsewhere = cache_place(path, key)
-    for place in (here, elsewhere):
-        if place.is_file():
-            return place
-    place = here if _can_write(here.parent) else elsewhere
+    there = found(root, path, key)
+    if there is not None:
+        return there
+    place = root / path if _can_write((root / path).parent) else cache_place(path, key)
     part = place.with_name(f"{place.name}.{os.getpid()}.part")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -56,6 +54,11 @@ def made(root: Path, path: str, key: str, make: Callable[[Path], None], dataset:
         with contextlib.suppress(OSError):
             part.unlink()
     return place
+
+
+def found(root: Path, path: str, key: str) -> Path | None:
+    """Where a file that `made` would make lies already, if it does."""
+    return next((place for place in (root / path, cache_place(path, key)) if place.is_file()), None)
 
 
 def cache_place(path: str, key: str) -> Path:
