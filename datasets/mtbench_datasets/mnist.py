@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh
 
 from mtbench import (
     DataError,
@@ -41,6 +40,7 @@ from mtbench import (
     seed_from,
     verified,
 )
+from mtbench.projection import principal_components
 
 IMBALANCED = tuple(range(200, 0, -20))
 """Training images of classes 0 to 9."""
@@ -161,17 +161,6 @@ def _read(root: Path, source: Source, dataset: str) -> NDArray[np.uint8]:
 def _rows(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Images [n, 28, 28] as rows [n, 784] of values from 0 to 1."""
     return images.reshape(len(images), -1) / 255.0
-
-
-def principal_components(rows: NDArray[np.float64], k: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The mean and the first k principal directions of rows [n, d]: [d] and [d, k], largest variance first."""
-    centre = rows.mean(0)
-    centred = rows - centre
-    d = centred.shape[1]
-    _, directions = eigh(centred.T @ centred, subset_by_index=(d - k, d - 1))
-    components = directions[:, ::-1]
-    largest = np.abs(components).argmax(0)
-    return centre, components * np.sign(components[largest, np.arange(k)])
 
 
 @hookimpl

@@ -3,31 +3,14 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from mtbench_datasets.mnist import MNIST, MNISTImbalanced, principal_components
+from mtbench_datasets.mnist import MNIST, MNISTImbalanced
 
 from mtbench import DataError, NoOptions, Problem
-
-ROWS = np.random.default_rng(0).standard_normal((50, 12)) @ np.diag(np.arange(12, 0, -1.0))
 
 
 @pytest.fixture(scope="module")
 def problem(root_of: Callable) -> Problem:
     return MNIST().load(root_of(MNIST), 0, NoOptions())
-
-
-def test_components_are_orthonormal_and_ordered_by_variance():
-    centre, components = principal_components(ROWS, 4)
-    assert np.allclose(components.T @ components, np.eye(4))
-    variances = ((ROWS - centre) @ components).var(0)
-    largest = np.linalg.eigvalsh(np.cov(ROWS.T, bias=True))[::-1][:4]
-    assert np.allclose(variances, largest)
-
-
-def test_signs_of_components_do_not_depend_on_the_signs_found():
-    _, components = principal_components(ROWS, 4)
-    _, mirrored = principal_components(2 * ROWS.mean(0) - ROWS[::-1], 4)
-    assert np.allclose(components, mirrored)
-    assert (components[np.abs(components).argmax(0), np.arange(4)] > 0).all()
 
 
 def test_a_file_of_another_format_is_named(tmp_path, monkeypatch):
