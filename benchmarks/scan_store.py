@@ -2,7 +2,7 @@
 
 Makes stores of 20,000 trials (12 tasks, two parts with one metric each) in a temporary directory, once as stacks of 25
 and once as stacks of one, and prints the median time of several scans, and of whole commands: `mtbench report` on that
-store, and the help texts, each in a process of its own.
+store, and the help texts, each in a process of its own. With `--compact` the same again after `mtbench store compact`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 
 from mtbench.recipe import Recipe
 from mtbench.store import Store, scan
+from mtbench.store.compact import compact
 from mtbench.store.image import encode, result_id
 from mtbench.trials import Cell, StackResult, Status, Trial
 
@@ -74,25 +75,35 @@ def fill(store: Store, n_trials: int, stack_size: int) -> None:
         path.write_bytes(encode(result))
 
 
-def measure(n_trials: int, stack_size: int, repeats: int) -> None:
+def measure(n_trials: int, stack_size: int, repeats: int, compacted: bool) -> None:
     with tempfile.TemporaryDirectory() as directory:
         store = Store.create(Path(directory) / "store")
         begun = time.perf_counter()
         fill(store, n_trials, stack_size)
-        filled = time.perf_counter() - begun
-        times: dict[str, list[float]] = {"scan": [], "finished_ids": []}
-        for _ in range(repeats):
+        print(f"{n_trials} trials in stacks of {stack_size} (written in {time.perf_counter() - begun:.1f} s)")
+        show(read(store, n_trials, repeats))
+        if compacted:
             begun = time.perf_counter()
-            found = scan(store)
-            times["scan"].append(time.perf_counter() - begun)
-            begun = time.perf_counter()
-            n_finished = len(store.finished_ids())
-            times["finished_ids"].append(time.perf_counter() - begun)
-        assert n_finished == n_trials == sum(len(stack.ids) for stack in found.stacks)
-        assert not found.unreadable
-        times["mtbench report"] = commands(["report", str(store.path)], repeats)
-        print(f"{n_trials} trials in {len(found.stacks)} stacks of {stack_size} (written in {filled:.1f} s)")
-        show(times)
+            done = compact(store)
+            seconds = time.perf_counter() - begun
+            print(f"the same in {done.n_after} files instead of {done.n_before} (compacted in {seconds:.1f} s)")
+            show(read(store, n_trials, repeats))
+
+
+def read(store: Store, n_trials: int, repeats: int) -> dict[str, list[float]]:
+    """Wall seconds of each way to read a store."""
+    times: dict[str, list[float]] = {"scan": [], "finished_ids": []}
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        found = scan(store)
+        times["scan"].append(time.perf_counter() - begun)
+        begun = time.perf_counter()
+        n_finished = len(store.finished_ids())
+        times["finished_ids"].append(time.perf_counter() - begun)
+    assert n_finished == n_trials == sum(len(stack.ids) for stack in found.stacks)
+    assert not found.unreadable
+    times["mtbench report"] = commands(["report", str(store.path)], repeats)
+    return times
 
 
 def commands(arguments: list[str], repeats: int) -> list[float]:
@@ -115,6 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=20_000)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--compact", action="store_true", help="also compact the stores and read them again")
     parser.add_argument("--stack-sizes", type=int, nargs="+", default=[25, 1])
     chosen = parser.parse_args()
     print("help texts")
@@ -122,7 +134,7 @@ def main() -> None:
         {f"mtbench {' '.join(words)}": commands(words, chosen.repeats) for words in (["--help"], ["report", "--help"])}
     )
     for stack_size in chosen.stack_sizes:
-        measure(chosen.trials, stack_size, chosen.repeats)
+        measure(chosen.trials, stack_size, chosen.repeats, chosen.compact)
 
 
 if __name__ == "__main__":

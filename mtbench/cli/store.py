@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from mtbench.cli.tables import in_bytes, print_table
+from mtbench.cli.tables import counted, in_bytes, print_table
+
+if TYPE_CHECKING:
+    from mtbench.store.compact import Compacted
 
 _directory = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 
 
 @click.group()
 def store() -> None:
-    """Lists and verifies the files of a results store.
+    """Lists, verifies and compacts the files of a results store.
 
     \b
-    Example:
+    Examples:
       mtbench store list results/default
+      mtbench store compact results/default
     """
 
 
@@ -39,9 +45,11 @@ def verify(ctx: click.Context, directory: Path) -> None:
     bad = [found for found in checked if not found.ok]
     for found in bad:
         click.echo(f"Bad: {found.path}: {found.reason}", err=True)
-    click.echo(f"{len(checked)} files checked, {len(bad)} bad.")
+    click.echo(f"{counted(len(checked), 'file')} checked, {len(bad)} bad.")
     if bad:
         click.echo("A bad stack file can be deleted: the same `mtbench run` trains its trials again.", err=True)
+        if any(".pack" in str(found.path) for found in bad):
+            click.echo(f"A bad pack too, once `mtbench store compact {directory}` has copied what is sound.", err=True)
         ctx.exit(1)
 
 
@@ -61,22 +69,68 @@ def list_(directory: Path) -> None:
 
     opened = Store.open(directory)
     found = scan(opened)
+    sizes = opened.files.sizes()
     cells = gather(found.stacks)
     named = labels(cells)
     rows = []
     for cell in cells:
-        paths = {trial.stack.path for trial in cell.trials}
+        stacks = {trial.stack.path for trial in cell.trials}
         ended = Counter(str(trial.status) for trial in cell.trials)
         listed = ", ".join(f"{n} {status}" for status, n in sorted(ended.items()))
         phases = Counter(trial.phase for trial in cell.trials)
         method, dataset = named[cell.key]
-        size = in_bytes(sum(path.stat().st_size for path in paths))
-        rows.append([method, dataset, str(len(paths)), size, str(phases["search"]), str(phases["refit"]), listed])
+        size = in_bytes(sum(sizes.get(path, 0) for path in stacks))
+        rows.append([method, dataset, str(len(stacks)), size, str(phases["search"]), str(phases["refit"]), listed])
     if rows:
-        print_table(["method", "data set", "files", "bytes", "search", "refit", "trials"], rows)
-    files = opened.stack_paths()
-    total = in_bytes(sum(path.stat().st_size for path in files))
+        print_table(["method", "data set", "stacks", "bytes", "search", "refit", "trials"], rows)
     n_trials = sum(len(cell.trials) for cell in cells)
-    click.echo(f"{len(files)} files, {total if files else '0 B'}, {n_trials} trials in {len(cells)} cells.")
+    click.echo(f"{_extent(*opened.files.extent())}, {n_trials} trials in {counted(len(cells), 'cell')}.")
     for checked in found.unreadable:
         click.echo(f"Warning: unreadable: {checked.path}: {checked.reason}", err=True)
+
+
+@store.command()
+@_directory
+@click.option("--drop-failed", is_flag=True, help="Remove failed tries whose trials have all come to an end since.")
+def compact(directory: Path, drop_failed: bool) -> None:
+    """Moves the many small files of the store in DIR into few packs; reports and runs may be using it meanwhile.
+
+    Every result stays as it is, byte for byte. Whatever is killed, nothing is lost, and the same command goes on.
+
+    \b
+    Examples:
+      mtbench store compact results/default
+      mtbench store compact results/default --drop-failed
+    """
+    from mtbench.store.compact import compact as compact_store
+    from mtbench.store.store import Store
+
+    done = compact_store(Store.open(directory), drop_failed)
+    for checked in done.left:
+        click.echo(f"Warning: left as it is: {checked.path}: {checked.reason}", err=True)
+    for told in _told(done):
+        click.echo(told)
+    after = _extent(done.n_after, done.bytes_after)
+    if done.n_packs or done.n_twice or done.n_dropped:
+        click.echo(f"Before: {_extent(done.n_before, done.bytes_before)}. Now: {after}.")
+    else:
+        click.echo(f"Nothing to compact: {after}.")
+
+
+def _told(done: Compacted) -> Iterator[str]:
+    """What a compaction did, in sentences."""
+    packs = counted(done.n_packs, "pack")
+    if done.n_packed:
+        yield f"Moved {counted(done.n_packed, 'file')} into {packs}."
+    if done.n_merged:
+        yield f"Replaced {counted(done.n_merged, 'pack')} by {packs}."
+    if done.n_rescued:
+        yield f"Copied {counted(done.n_rescued, 'file')} out of damaged packs into {packs}."
+    if done.n_twice:
+        yield f"Removed {counted(done.n_twice, 'file')} that a pack held already."
+    if done.n_dropped:
+        yield f"Removed {counted(done.n_dropped, 'failed try', 'failed tries')}."
+
+
+def _extent(n_files: int, n_bytes: int) -> str:
+    return f"{counted(n_files, 'file')}, {in_bytes(n_bytes) if n_files else '0 B'}"

@@ -40,6 +40,17 @@ def _print_ruled(columns: Sequence[str], rows: Sequence[Sequence[str]], title: s
     Console().print(table)
 
 
+def counted(count: int, thing: str, things: str = "") -> str:
+    """A number of things, for people.
+
+    Args:
+        count: How many.
+        thing: What one is called.
+        things: What several are called, unless it is that with an s.
+    """
+    return f"{count} {thing if count == 1 else things or thing + 's'}"
+
+
 def in_bytes(n_bytes: int) -> str:
     """A size for people, or a question mark where it is not known."""
     if not n_bytes:

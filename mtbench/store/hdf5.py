@@ -79,13 +79,17 @@ def _encoded(texts: list[str] | str) -> Array:
     return np.array(encoded[0] if isinstance(texts, str) else encoded, field)
 
 
-def read_columns(source: Path | bytes) -> tuple[dict[str, Column], dict[str, str | int]]:
+def read_columns(source: Path | bytes, name: str = "") -> tuple[dict[str, Column], dict[str, str | int]]:
     """Columns and root attributes of a file or image.
+
+    Args:
+        source: Where they are.
+        name: What messages call it; by default the file's name.
 
     Raises:
         StoreError: It cannot be read, or holds something that a store's file never holds.
     """
-    name = source.name if isinstance(source, Path) else "the image"
+    name = name or (source.name if isinstance(source, Path) else "the image")
     try:
         size = plain_file_size(source) if isinstance(source, Path) else len(source)
         # Published files never change, so no lock is needed; on shared file systems HDF5's locks often fail.

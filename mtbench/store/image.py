@@ -12,6 +12,7 @@ import numpy as np
 from mtbench.errors import StoreError
 from mtbench.store.columns import from_columns, to_columns
 from mtbench.store.hdf5 import Column, read_columns, write_columns
+from mtbench.store.pack import Member
 from mtbench.store.summary import FILE_FORMAT, HEADER_SIZE, header, pack
 from mtbench.trials import StackResult, stack_id
 
@@ -38,30 +39,35 @@ def encode(result: StackResult) -> bytes:
     return bytes(image)
 
 
-def decode(source: Path | bytes) -> StackResult:
-    """The result in a stack's file or image.
+def decode(source: Path | Member | bytes) -> StackResult:
+    """The result in a stack's file, in a pack's member, or in an image.
 
     Raises:
         StoreError: It cannot be read, is damaged, or holds what a stack's file never holds.
     """
-    return from_columns(_checked_columns(source))
+    return from_columns(_checked_columns(source, _name(source)))
 
 
-def verify_image(source: Path | bytes) -> StackResult:
+def verify_image(source: Path | Member | bytes, name: str = "") -> StackResult:
     """Like `decode`, after a full check.
 
     Beside the payload's hash, everything that is derived (ids, parameter columns, the summary) is derived again from
     the trials' identities and must come out the same.
 
+    Args:
+        source: Where it is.
+        name: What messages call an image.
+
     Raises:
         StoreError: Anything does not hold.
     """
-    columns = _checked_columns(source)
+    name = name or _name(source)
+    columns = _checked_columns(source, name)
     result = from_columns(columns)
     again = _with_summary(to_columns(result))
     wrong = sorted(p for p in columns.keys() | again.keys() if _digest(columns, p) != _digest(again, p))
     if wrong:
-        raise StoreError(f"{_name(source)}: what is derived from the trials' identities disagrees: {', '.join(wrong)}.")
+        raise StoreError(f"{name}: what is derived from the trials' identities disagrees: {', '.join(wrong)}.")
     return result
 
 
@@ -78,15 +84,15 @@ def payload_sha256(columns: Mapping[str, Column]) -> str:
     return total.hexdigest()
 
 
-def _checked_columns(source: Path | bytes) -> dict[str, Column]:
-    columns, attributes = read_columns(source)
+def _checked_columns(source: Path | Member | bytes, name: str) -> dict[str, Column]:
+    columns, attributes = read_columns(source.read() if isinstance(source, Member) else source, name)
     if attributes.get("format") != FILE_FORMAT:
         raise StoreError(
-            f"{_name(source)} must be a stack file of format {FILE_FORMAT}; found {attributes.get('format')}. Use the "
+            f"{name} must be a stack file of format {FILE_FORMAT}; found {attributes.get('format')}. Use the "
             "version of mtbench that wrote it, or train again."
         )
     if attributes.get("payload_sha256") != payload_sha256(columns):
-        raise StoreError(f"{_name(source)}: its data do not have the SHA-256 they were written with: it is damaged.")
+        raise StoreError(f"{name}: its data do not have the SHA-256 they were written with: it is damaged.")
     return columns
 
 
@@ -102,5 +108,5 @@ def _digest(columns: Mapping[str, Column], path: str) -> bytes:
     return hashlib.sha256(json.dumps([path, column]).encode()).digest()
 
 
-def _name(source: Path | bytes) -> str:
-    return source.name if isinstance(source, Path) else "the image"
+def _name(source: Path | Member | bytes) -> str:
+    return "the image" if isinstance(source, bytes) else source.name

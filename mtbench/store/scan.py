@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from mtbench.errors import StoreError
+from mtbench.store.files import Source, path_of
 from mtbench.store.store import Store
 from mtbench.store.summary import read_summary
 from mtbench.store.verify import Checked
@@ -25,7 +26,7 @@ class StackColumns:
     """What reports read of one file, column by column. Each has the R trials first.
 
     Attributes:
-        path: The file.
+        path: The file; one in a pack is named as if the pack were a folder.
         cell_key: `Cell.key` of the cell; equal for stacks of one cell.
         cell: The same, parsed; shared between stacks, not to be changed.
         ids: Trial ids, object [R].
@@ -71,7 +72,7 @@ class Scan:
     """What a scan found.
 
     Attributes:
-        stacks: In the order of their files' names.
+        stacks: In the order of their files' names, whether packed or not.
         unreadable: Files that could not be read, with the reason: to be counted aloud.
     """
 
@@ -87,19 +88,26 @@ def scan(store: Store, known: Iterable[StackColumns] = ()) -> Scan:
         known: What an earlier scan read; files never change, so these are not read again.
     """
     read = {stack.path: stack for stack in known}
+
+    def look(source: Source) -> StackColumns:
+        # A copy, because which trials count depends on the files that came since.
+        known_stack = read.get(path_of(source))
+        return _stack(source) if known_stack is None else replace(known_stack)
+
     stacks, unreadable = [], []
-    for path in store.stack_paths():
-        try:
-            # A copy, because which trials count depends on the files that came since.
-            stacks.append(replace(read[path]) if path in read else _stack(path))
-        except StoreError as error:
-            unreadable.append(Checked(path, str(error)))
+    for path, found in store.files.each(look):
+        if isinstance(found, StackColumns):
+            stacks.append(found)
+        else:
+            unreadable.append(Checked(path, str(found)))
+    stacks.sort(key=lambda stack: stack.path.name)
     _settle(stacks)
     return Scan(stacks, unreadable)
 
 
-def _stack(path: Path) -> StackColumns:
-    head, arrays = read_summary(path)
+def _stack(source: Source) -> StackColumns:
+    path = path_of(source)
+    head, arrays = read_summary(source)
     try:
         texts = {name: np.array(column, object) for name, column in head["texts"].items()}
         columns = {**texts, **arrays}

@@ -3,13 +3,13 @@
 store.json                   format version and uuid; written once
 stacks/ab/<stack id>.h5      a finished stack: immutable, complete or absent
 stacks/ab/<stack id>.failed-<n>.h5   one try at a stack of which some trial is to be tried again
+stacks/packs/<hash>.pack     many such files in one, byte for byte: see `compact`
 divisions/<hash>.json        how a cell was divided into stacks
 claims/ tmp/ checkpoints/ logs/      disposable
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import os
@@ -21,7 +21,9 @@ from mtbench.errors import StoreError
 from mtbench.store import claims
 from mtbench.store.claims import Claim
 from mtbench.store.divisions import Divisions, read_division
+from mtbench.store.files import StackFiles, path_of
 from mtbench.store.image import decode, encode, result_id, verify_image
+from mtbench.store.pack import SUFFIX, check_pack
 from mtbench.store.publish import Step, explained, no_step, publish
 from mtbench.store.summary import read_summary
 from mtbench.store.verify import Checked, check_stack
@@ -42,6 +44,7 @@ class Store:
         uuid: Tells this store from others.
         step: Told each step of publishing, for tests.
         divisions: How cells are divided into stacks.
+        files: Where its stacks lie.
     """
 
     def __init__(self, path: Path, uuid: str, step: Step = no_step) -> None:
@@ -49,6 +52,7 @@ class Store:
         self.uuid = uuid
         self.step = step
         self.divisions = Divisions(path)
+        self.files = StackFiles(path)
 
     @classmethod
     def create(cls, path: Path) -> Store:
@@ -121,8 +125,11 @@ class Store:
         if not all(status in FINAL for status in result.status):
             self._publish_next(f"{stack}.failed", image)
             return True
-        if publish(self.path, path, image, self.step):
-            won = True
+        if self.files.packed(stack):
+            won = False
+        elif publish(self.path, path, image, self.step):
+            # The name may have been free because the first result was packed meanwhile; that one counts.
+            won = not self.files.packed(stack)
         elif won := not self.has_stack(stack):
             # The name is taken by a file that cannot be read. It stays, as evidence, and so does this result.
             self._publish_next(f"{stack}.again", image)
@@ -132,34 +139,25 @@ class Store:
     def _publish_next(self, stem: str, image: bytes) -> None:
         """Publishes under the next free number."""
         for number in itertools.count(1):
-            path = self._shard(stem) / f"{stem}-{number}.h5"
-            if not path.exists() and publish(self.path, path, image, self.step):
+            path = self.files.own(f"{stem}-{number}.h5")
+            if not self.files.is_taken(path) and publish(self.path, path, image, self.step):
                 return
 
-    def _shard(self, stack_id: str) -> Path:
-        return self.path / "stacks" / stack_id[:2]
-
     def stack_path(self, stack_id: str) -> Path:
-        """Where a finished stack lies."""
-        return self._shard(stack_id) / f"{stack_id}.h5"
+        """Where a finished stack lies, unless it is packed."""
+        return self.files.own(f"{stack_id}.h5")
 
     def stack_paths(self) -> list[Path]:
-        """All files of stacks, failed tries included, in the order of their names."""
-        found: list[str] = []
-        try:
-            with os.scandir(self.path / "stacks") as folders:
-                for folder in folders:
-                    if folder.is_dir():
-                        found += [entry.path for entry in os.scandir(folder) if entry.name.endswith(".h5")]
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise StoreError(f"Cannot list {error.filename}: {error.strerror}.") from None
-        return [Path(path) for path in sorted(found)]
+        """All files of stacks, failed tries included, in the order of their names; then packs that cannot be read.
+
+        A file in a pack is named as if the pack were a folder. All of these can be given to `read`.
+        """
+        sources, faults = self.files.listed()
+        return [*map(path_of, sources), *faults]
 
     def has_stack(self, stack_id: str) -> bool:
         """Whether the stack is finished, and a file of it can be read."""
-        return any(_readable(path) for path in self._finished_paths(stack_id))
+        return self.files.holds(stack_id)
 
     def read_stack(self, stack_id: str) -> StackResult:
         """All that is known of a finished stack, from the first of its files that can be read.
@@ -168,34 +166,32 @@ class Store:
             StoreError: None can be.
         """
         faults = []
-        for path in self._finished_paths(stack_id):
+        for source in self.files.finished(stack_id):
             try:
-                return self.read(path)
+                return self.read(path_of(source))
             except StoreError as error:
                 faults.append(str(error))
         raise StoreError(f"No file of stack {stack_id} can be read: {' '.join(faults)}")
 
-    def _finished_paths(self, stack_id: str) -> list[Path]:
-        """Where a finished stack may lie: under its name or, where that is taken by a damaged file, beside it."""
-        return [self.stack_path(stack_id), *sorted(self._shard(stack_id).glob(f"{stack_id}.again-*.h5"))]
-
     def finished_ids(self) -> set[str]:
         """Ids of the trials that need not be trained again. Files that cannot be read count for nothing."""
         finished: set[str] = set()
-        for path in self.stack_paths():
-            with contextlib.suppress(StoreError):
-                texts = read_summary(path)[0]["texts"]
-                pairs = zip(texts["trials/id"], texts["trials/status"], strict=True)
+        for _, found in self.files.each(lambda source: read_summary(source)[0]["texts"]):
+            if not isinstance(found, StoreError):
+                pairs = zip(found["trials/id"], found["trials/status"], strict=True)
                 finished.update(trial for trial, status in pairs if status in FINAL)
         return finished
 
     def read(self, path: Path) -> StackResult:
         """All that is known of one stack.
 
+        Args:
+            path: One of `stack_paths`; where the stack was packed since, it is read from there.
+
         Raises:
             StoreError: The file cannot be read or is damaged.
         """
-        return decode(path)
+        return self.files.look(path, decode)
 
     def claim(self, stack_id: str) -> Claim | None:
         """Takes the right to train a stack, so that two runs do not train it at the same time.
@@ -213,16 +209,13 @@ class Store:
         return claim
 
     def verify(self) -> Iterator[Checked]:
-        """Reads every file in full and checks all that can be checked, file by file."""
-        for path in self.stack_paths():
-            yield Checked.of(path, check_stack)
+        """Reads every file in full and checks all that can be checked, file by file, also those in packs."""
+        for path, found in self.files.each(check_stack):
+            if path.suffix != SUFFIX:
+                yield Checked(path, str(found or ""))
+        for path in self.files.packs.paths():
+            checked = Checked.of(path, check_pack)
+            if checked.ok or path.exists():
+                yield checked
         for path in self.divisions.paths():
             yield Checked.of(path, read_division)
-
-
-def _readable(path: Path) -> bool:
-    try:
-        read_summary(path)
-    except StoreError:
-        return False
-    return True

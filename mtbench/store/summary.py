@@ -21,6 +21,7 @@ import numpy as np
 
 from mtbench.errors import StoreError
 from mtbench.store.hdf5 import Column, plain_file_size
+from mtbench.store.pack import Member
 from mtbench.tasks import Array
 from mtbench.trials import Trial
 
@@ -60,8 +61,12 @@ def header(image_size: int, offset: int, summary: bytes) -> bytes:
     return json.dumps(record).encode().ljust(HEADER_SIZE - 1) + b"\n"
 
 
-def read_summary(source: Path | bytes) -> tuple[dict[str, Any], dict[str, Array]]:
-    """The summary of a file or image.
+def read_summary(source: Path | Member | bytes, name: str = "") -> tuple[dict[str, Any], dict[str, Array]]:
+    """The summary of a file, of a pack's member, or of an image.
+
+    Args:
+        source: Where it is.
+        name: What messages call it, unless it has a name.
 
     Returns:
         Its head (keys "cell", "provenance", "texts"), and its arrays by path, which are read-only.
@@ -69,25 +74,32 @@ def read_summary(source: Path | bytes) -> tuple[dict[str, Any], dict[str, Array]
     Raises:
         StoreError: It cannot be read, is incomplete, damaged, or of another format.
     """
-    name = source.name if isinstance(source, Path) else "the image"
+    name = (name or "the image") if isinstance(source, bytes) else source.name
     try:
         if isinstance(source, bytes):
-            return _unpack(_from_stream(io.BytesIO(source), len(source)))
-        size = plain_file_size(source)
-        with open(source, "rb", buffering=0) as file:
-            return _unpack(_from_stream(file, size))
+            return _unpack(_from_stream(io.BytesIO(source), 0, len(source)))
+        if isinstance(source, Path):
+            path, start, size = source, 0, plain_file_size(source)
+        else:
+            path, start, size = source.pack, source.offset, source.size
+        with open(path, "rb", buffering=0) as file:
+            return _unpack(_from_stream(file, start, size))
     except StoreError as error:
         raise StoreError(f"{name}: {error}") from None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise StoreError(f"{name} is no readable stack file: {error}") from None
 
 
-def _from_stream(stream: io.RawIOBase | io.BytesIO, size: int) -> bytes:
-    """The bytes of a summary, checked against the header."""
-    start = stream.read(HEADER_SIZE) or b""
-    if len(start) < HEADER_SIZE or not start.startswith(b"{"):
-        raise StoreError(f"it must begin with {HEADER_SIZE} bytes of a stack file's header; found {start[:16]!r}.")
-    found = json.loads(start)
+def _from_stream(stream: io.RawIOBase | io.BytesIO, start: int, size: int) -> bytes:
+    """The bytes of the summary of the file that begins in a stream at `start`, checked against the header."""
+    end = stream.seek(0, io.SEEK_END)
+    if end < start + size:
+        raise StoreError(f"its pack must have {start + size} bytes, with it; found {end}: it is truncated.")
+    stream.seek(start)
+    first = stream.read(HEADER_SIZE) or b""
+    if len(first) < HEADER_SIZE or not first.startswith(b"{"):
+        raise StoreError(f"it must begin with {HEADER_SIZE} bytes of a stack file's header; found {first[:16]!r}.")
+    found = json.loads(first)
     if found["kind"] != _KIND or found["format"] != FILE_FORMAT:
         raise StoreError(
             f"this mtbench reads stack files of format {FILE_FORMAT}; found '{found['kind']}' of format "
@@ -98,7 +110,7 @@ def _from_stream(stream: io.RawIOBase | io.BytesIO, size: int) -> bytes:
     offset, length = found["summary"]
     if not HEADER_SIZE <= offset <= offset + length <= size or length > _MAX_SUMMARY:
         raise StoreError(f"its summary must lie inside the file; found {length} bytes at {offset}.")
-    stream.seek(offset)
+    stream.seek(start + offset)
     summary = stream.read(length) or b""
     if hashlib.sha256(summary).hexdigest() != found["sha256"]:
         raise StoreError("its summary does not have the SHA-256 in its header: it is damaged.")

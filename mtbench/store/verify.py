@@ -8,8 +8,9 @@ from pathlib import Path
 
 from mtbench.errors import StoreError
 from mtbench.store.image import result_id, verify_image
+from mtbench.store.pack import Member
 from mtbench.store.summary import read_summary
-from mtbench.trials import FINAL
+from mtbench.trials import FINAL, StackResult
 
 
 @dataclass(frozen=True)
@@ -39,19 +40,34 @@ class Checked:
         return cls(path, "")
 
 
-def check_stack(path: Path) -> None:
-    """Checks a stack's file: hashes, ids, summary, and that its name says what it holds.
+def check_stack(source: Path | Member) -> None:
+    """Checks a stack's file, in a pack or not: hashes, ids, summary, and that its name says what it holds.
 
     Raises:
         StoreError: Something does not hold.
     """
-    read_summary(path)
-    result = verify_image(path)
-    stack, _, try_ = path.name.removesuffix(".h5").partition(".")
-    if stack != result_id(result) or path.parent.name != stack[:2]:
-        raise StoreError(f"{path.name}: it must be named after its stack; that is {result_id(result)}.")
+    check_content(source.name, source)
+    if isinstance(source, Path) and source.parent.name != source.name[:2]:
+        raise StoreError(f"{source.name}: it must lie in the folder '{source.name[:2]}'; found '{source.parent.name}'.")
+
+
+def check_content(name: str, source: Path | Member | bytes) -> StackResult:
+    """Checks what a stack's file holds, or is to hold, under a name.
+
+    Returns:
+        The result in it.
+
+    Raises:
+        StoreError: Something does not hold.
+    """
+    read_summary(source, name)
+    result = verify_image(source, name)
+    stack, _, try_ = name.removesuffix(".h5").partition(".")
+    if stack != result_id(result):
+        raise StoreError(f"{name}: it must be named after its stack; that is {result_id(result)}.")
     if try_.startswith("failed-") == all(status in FINAL for status in result.status):
         raise StoreError(
-            f"{path.name}: only a stack with a trial that is to be tried again is named 'failed'; found statuses "
+            f"{name}: only a stack with a trial that is to be tried again is named 'failed'; found statuses "
             f"{', '.join(sorted(set(result.status)))}."
         )
+    return result
