@@ -19,13 +19,15 @@ def values(words, incomplete):
 
 
 def test_commands_complete():
-    assert values([], "s") == ["show", "store"]
+    assert values([], "s") == ["show", "show-transfer", "store"]
 
 
 def test_names_complete():
     assert values(["show"], "am") == ["amtfl", "amtl"]
     assert values(["show"], "") == ["amtfl", "amtl", "stl", "digits", "school"]
     assert values(["data", "verify"], "d") == ["digits"]
+    assert values(["show-transfer", "results"], "am") == ["amtfl", "amtl"]
+    assert values(["show-transfer", "results", "amtl"], "s") == ["school"]
 
 
 def test_lists_complete_their_last_name():

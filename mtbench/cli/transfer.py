@@ -1,0 +1,116 @@
+"""`mtbench show-transfer`: what a method learned between tasks, drawn."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mtbench.cli.completion import complete_dataset, complete_method
+
+if TYPE_CHECKING:
+    from mtbench.report.matrices import LearnedMatrix
+
+_KINDS = ("png", "svg", "pdf")
+
+
+def _picture_path(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    if value is not None and value.suffix.lower().removeprefix(".") not in _KINDS:
+        raise click.BadParameter(f"must end in .{', .'.join(_KINDS[:-1])} or .{_KINDS[-1]}; found '{value.name}'.")
+    return value
+
+
+@click.command("show-transfer")
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("method", shell_complete=complete_method)
+@click.argument("dataset", shell_complete=complete_dataset)
+@click.option(
+    "--matrix",
+    metavar="NAME",
+    help="Which of the learned matrices.  [default: transfer; where there is none, the only one between tasks]",
+)
+@click.option("--split", type=int, metavar="N", help="Show this split.  [default: the mean over all]")
+@click.option("--signed", is_flag=True, help="Keep signs; else absolute values are averaged and shown.")
+@click.option(
+    "--select",
+    "rule",
+    type=click.Choice(["per_split", "across_splits"]),
+    help="As in `mtbench report`.  [default: that of the runs]",
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=_picture_path,
+    help="Draw it into this file, .png, .svg or .pdf.",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["view", "json", "csv"]),
+    help="Print shaded cells, or numbers.  [default: view, without --out]",
+)
+def show_transfer(
+    directory: Path,
+    method: str,
+    dataset: str,
+    matrix: str | None,
+    split: int | None,
+    signed: bool,
+    rule: str | None,
+    out: Path | None,
+    format_: str | None,
+) -> None:
+    """Draws what METHOD learned between the tasks of DATASET, as the results store in DIR keeps it.
+
+    It is the mean over splits of what the trials learned whose test results `mtbench report` shows. Row gives to
+    column. The shading of a matrix between tasks is scaled to what lies off its diagonal.
+
+    \b
+    Examples:
+      mtbench show-transfer results/amtfl_synthetic amtfl amtfl_synthetic
+      mtbench show-transfer results/amtfl_synthetic amtl amtfl_synthetic --split 0 --signed --out transfer.png
+      mtbench show-transfer results/amtfl_synthetic amtfl amtfl_synthetic --matrix bases --split 0 --format csv
+    """
+    # Imported here, because numpy would make `--help` slow.
+    from mtbench.report.transfer import learned_matrix
+
+    found = learned_matrix(directory, method, dataset, matrix, split, signed, rule)
+    for warning in found.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    if format_ is not None or out is None:
+        _print(found, format_ or "view")
+    if out is not None:
+        _draw(found, out, quiet=format_ is not None)
+
+
+def _print(found: LearnedMatrix, form: str) -> None:
+    from mtbench.report import matrix_text
+
+    if form == "view":
+        terminal = sys.stdout.isatty()
+        width = shutil.get_terminal_size().columns if terminal else None
+        text = matrix_text.as_view(found, matrix_text.shades_for(sys.stdout.encoding), terminal, width)
+    else:
+        text = matrix_text.as_json(found) if form == "json" else matrix_text.as_csv(found)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of tasks may hold what the terminal has no sign for.
+        sys.stdout.reconfigure(errors="replace")
+    click.echo(text, nl=False)
+
+
+def _draw(found: LearnedMatrix, out: Path, quiet: bool) -> None:
+    # Imported here, because matplotlib takes longer to import than the rest of this command to run.
+    from mtbench.report.figures import picture
+
+    image = picture(found, out.suffix.lower().removeprefix("."))
+    try:
+        out.write_bytes(image)
+    except OSError as error:
+        raise click.ClickException(f"Cannot write {out}: {error.strerror}.") from None
+    click.echo(f"Drew {out}.", err=quiet)
+    if found.direction_line and not quiet:
+        click.echo(found.direction_line)

@@ -1,0 +1,208 @@
+"""What methods learned besides their predictors: the matrices that the selected trials kept, averaged over splits.
+
+Shapes: T tasks; a matrix has M rows and N columns, which may be tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mtbench.errors import StoreError, StudyError, UnknownName
+from mtbench.report.cells import TrialRow
+from mtbench.report.entries import Entry
+from mtbench.report.matrices import TRANSFER, LearnedMatrix, axes_of
+from mtbench.report.reading import read
+from mtbench.store.store import Store
+from mtbench.tasks import Array
+from mtbench.trials import StackResult
+
+_Kept = tuple[int, Mapping[str, Array]]
+"""The split of a trial, and its matrices by name."""
+
+
+def learned_matrix(
+    directory: Path,
+    method: str,
+    dataset: str,
+    matrix: str | None = None,
+    split: int | None = None,
+    signed: bool = False,
+    rule: str | None = None,
+) -> LearnedMatrix:
+    """The matrix that the trials of a cell learned which a report selects: the refits, where there are.
+
+    Args:
+        directory: The store.
+        method: Name or label of a method.
+        dataset: Name or label of a data set.
+        matrix: Name of the matrix; None for "transfer" or, without one, the only matrix between tasks.
+        split: Only this split; None for the mean over all.
+        signed: Keep signs in the mean.
+        rule: Name of the selection rule; None for the one that the store's runs name.
+
+    Raises:
+        StoreError: There is no store, no selected trial, or no matrix was kept.
+        StudyError: Nothing was selected in that split, or matrices of different shapes cannot be averaged.
+        UnknownName: There is no such method, data set, matrix or rule.
+    """
+    found, board = read(directory, rule)
+    entry = _entry(found, method, dataset)
+    row = next(row for row in board.rows if (row.method, row.dataset) == (entry.method, entry.dataset))
+    trials = _selected(entry, split, row.reason)
+    kept = _kept(Store.open(directory), entry, trials)
+    names = _task_names(trials)
+    name = _name(entry, matrix, kept, names)
+    return _averaged(entry, name, kept, names, signed, row.selection)
+
+
+def _entry(found: Sequence[Entry], method: str, dataset: str) -> Entry:
+    """The cell of that method on that data set."""
+    on_data = _named(found, dataset, "data set in this store", lambda e: (e.dataset, e.cell.dataset))
+    both = _named(on_data, method, f"method on {dataset} in this store", lambda e: (e.method, e.cell.method))
+    if len(both) > 1:
+        listed = ", ".join(f"'{entry.method}' on '{entry.dataset}'" for entry in both)
+        raise UnknownName(f"'{method}' on '{dataset}' could be any of {listed}. Name one as it stands here.")
+    return both[0]
+
+
+def _named(found: Sequence[Entry], name: str, kind: str, names: Callable[[Entry], tuple[str, str]]) -> list[Entry]:
+    """Cells with that label, else all with that name."""
+    for which in (0, 1):
+        if some := [entry for entry in found if names(entry)[which] == name]:
+            return some
+    raise UnknownName.among(kind, name, {label for entry in found for label in names(entry)})
+
+
+def _selected(entry: Entry, split: int | None, reason: str | None) -> list[TrialRow]:
+    trials = list(entry.selected.final)
+    if not trials:
+        raise StoreError(f"{entry.label} has no selected trial, so nothing learned to show: {reason}")
+    splits = sorted({trial.candidate.split for trial in trials})
+    if split is not None and split not in splits:
+        listed = ", ".join(map(str, splits))
+        raise StudyError(f"--split must be one in which {entry.label} has a selected trial ({listed}); found {split}.")
+    return [trial for trial in trials if split in (None, trial.candidate.split)]
+
+
+def _kept(store: Store, entry: Entry, trials: Sequence[TrialRow]) -> list[_Kept]:
+    """What each trial kept; a trial that kept nothing has an empty mapping.
+
+    Raises:
+        StoreError: None kept anything, or a file cannot be read.
+    """
+    stacks = {path: store.read(path) for path in dict.fromkeys(trial.stack.path for trial in trials)}
+    kept: list[_Kept] = [(t.candidate.split, _matrices(stacks[t.stack.path], t.row)) for t in trials]
+    if any(learned for _, learned in kept):
+        return kept
+    dataset, overrides = entry.cell.dataset, entry.cell.provenance.get("recipe_overrides", {})
+    if overrides.get("keep") in ("learned", "all") or any(result.predictions for result in stacks.values()):
+        raise StoreError(f"{entry.label}: this method learns no matrix that can be shown.")
+    raise StoreError(
+        f"{entry.label}: no matrices of its selected trials were kept. The recipe's field 'keep' decides that, and a "
+        f"store's trials are not trained again for it: run into a new store with --recipe {dataset}.keep=learned."
+    )
+
+
+def _matrices(result: StackResult, row: int) -> dict[str, Array]:
+    """A trial's learned matrices; arrays of three axes as matrices "name.0", "name.1" and so on."""
+    found: dict[str, Array] = {}
+    for name, arrays in result.learned.items():
+        array = arrays[row]
+        if array.ndim == 2:
+            found[name] = array
+        elif array.ndim == 3:
+            found |= {f"{name}.{i}": matrix for i, matrix in enumerate(array)}
+    return {name: matrix for name, matrix in found.items() if matrix.size}
+
+
+def _task_names(trials: Sequence[TrialRow]) -> tuple[str, ...]:
+    """The tasks' names; numbers where they differ between splits."""
+    named = {tuple(map(_printable, trial.stack.provenance.get("task_names", ()))) for trial in trials}
+    longest = max(named, key=len)
+    return longest if len(named) == 1 else tuple(map(str, range(len(longest))))
+
+
+def _printable(name: object) -> str:
+    """A name as it can be shown: a foreign store may hold anything."""
+    return "".join(c if c.isprintable() else " " for c in str(name))
+
+
+def _name(entry: Entry, wanted: str | None, kept: Sequence[_Kept], names: tuple[str, ...]) -> str:
+    """The matrix to show."""
+    shapes = {name: matrix.shape for _, learned in reversed(kept) for name, matrix in learned.items()}
+    between = [name for name, shape in shapes.items() if all(axis.tasks for axis in axes_of(name, shape, names))]
+    name = wanted or (between[0] if TRANSFER not in shapes and len(between) == 1 else TRANSFER)
+    if name not in shapes:
+        hint = f"`--matrix NAME` shows one of {', '.join(_listed(shapes))}."
+        raise UnknownName.among(f"matrix of {entry.label}", name, shapes, hint)
+    return name
+
+
+def _listed(shapes: Mapping[str, Sequence[int]]) -> list[str]:
+    """Names and shapes; the matrices of one array together."""
+    arrays: dict[tuple[str, Sequence[int]], list[str]] = {}
+    for name, shape in shapes.items():
+        arrays.setdefault((name.partition(".")[0], shape), []).append(name)
+    return [
+        f"{names[0] if len(names) == 1 else f'{names[0]} to {names[-1]}'} {list(shape)}"
+        for (_, shape), names in arrays.items()
+    ]
+
+
+def _averaged(
+    entry: Entry, name: str, kept: Sequence[_Kept], names: tuple[str, ...], signed: bool, selection: str
+) -> LearnedMatrix:
+    """The mean of one matrix over the trials that kept it."""
+    held = [(split, np.asarray(learned[name], float)) for split, learned in kept if name in learned]
+    shapes = sorted({values.shape for _, values in held})
+    if len(shapes) > 1:
+        listed = " and ".join(str(list(shape)) for shape in shapes)
+        raise StudyError(f"'{name}' has shapes {listed}, of which there is no mean; `--split N` shows that of a split.")
+    rows, columns = axes_of(name, shapes[0], names)
+    between = rows.tasks and columns.tasks
+    sizes = _mean([(split, np.abs(values)) for split, values in held])
+    return LearnedMatrix(
+        method=entry.method,
+        dataset=entry.dataset,
+        name=name,
+        values=_mean(held) if signed else sizes,
+        rows=rows,
+        columns=columns,
+        signed=signed,
+        splits=tuple(sorted({split for split, _ in held})),
+        n_trials=len(held),
+        refit=entry.selected.refit,
+        selection=selection,
+        directions=_directions(sizes) if name == TRANSFER and between else None,
+        warnings=tuple(_warnings(name, len(held), len(kept), between)),
+    )
+
+
+def _mean(matrices: Sequence[tuple[int, Array]]) -> Array:
+    """Of (split, matrix) pairs, the mean over splits of the mean over seeds [M, N]."""
+    by_split: dict[int, list[Array]] = {}
+    for split, matrix in matrices:
+        by_split.setdefault(split, []).append(matrix)
+    means: Array = np.mean([np.mean(some, 0) for some in by_split.values()], 0)
+    return means
+
+
+def _directions(sizes: Array) -> tuple[float, float] | None:
+    """Mean above and below the diagonal of a matrix [T, T], whose rows give to its columns."""
+    later = np.triu(np.ones(sizes.shape, bool), 1)
+    return (float(sizes[later].mean()), float(sizes[later.T].mean())) if later.any() else None
+
+
+def _warnings(name: str, n_held: int, n_selected: int, between_tasks: bool) -> list[str]:
+    found = []
+    if n_held < n_selected:
+        found.append(f"'{name}' was kept of {n_held} of the {n_selected} selected trials; the mean is over these.")
+    if n_held > 1 and not between_tasks:
+        found.append(
+            f"'{name}' has an axis that is not of tasks, and units of one trial need not be those of another; "
+            "`--split N` shows one split."
+        )
+    return found
