@@ -1,8 +1,9 @@
-"""Solver methods on generated data: fitting, and what their contract promises of it."""
+"""Methods on generated data: fitting linear ones, and training and taking apart deep ones."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,22 @@ import numpy as np
 import pytest
 import torch
 
-from mtbench import LinearData, LinearSolution, Part, Problem, SolverMethod, Task, TaskKind
+from mtbench import Batch, GradientMethod, LinearData, LinearSolution, Part, Problem, SolverMethod, Task, TaskKind
+from mtbench.batch import TaskLayout
 from mtbench.hyperparameters import describe
 from mtbench.nn.linear_problems import linear_data
-from mtbench.testing.problems import OwnRegression, SharedOneVsAll, SharedRegression
+from mtbench.testing.methods import assert_same
+from mtbench.testing.problems import (
+    RECIPE,
+    Miniature,
+    OwnRegression,
+    SharedOneVsAll,
+    SharedRegression,
+    miniature_trials,
+)
+from mtbench.training import train_stack
+from mtbench.training.data import PartData, batch_of
+from mtbench.trials import StackResult
 
 MINIATURES = (OwnRegression, SharedRegression, SharedOneVsAll)
 
@@ -81,3 +94,109 @@ def miniature(request: pytest.FixtureRequest) -> type:
 def mini_data(miniature: type, request: pytest.FixtureRequest, solving: Solving) -> LinearData:
     """Two trials on one split."""
     return solving.data([miniature().load(Path(), 0, None)], [0, 0], request.param)
+
+
+class TwoGroups(Miniature):
+    """Six regressions of own rows, in two groups whose members are alike: relu(u'x), and |u'x|."""
+
+    name = "two_groups"
+    title = "Two groups of regressions"
+    selection_metric = report_metric = "rmse"
+    recipe = dataclasses.replace(RECIPE, hidden=2, rows_per_task=10, max_epochs=40, learning_rate=0.04)
+    tasks = tuple(Task(f"{group}_{i}", TaskKind.REGRESSION) for group in "ab" for i in range(3))
+
+    def generate(self, rng: np.random.Generator) -> Mapping[str, Part]:
+        def part(n: int) -> Part:
+            task = np.repeat(np.arange(6), n)
+            x = rng.normal(size=(len(task), 5))
+            y = self.targets(x @ [1.0, -0.8, 0.6, -0.4, 0.5], task >= 3) + 0.1 * rng.normal(size=len(task))
+            return Part(x.astype(np.float32), y[:, None].astype(np.float32), task)
+
+        return {"train": part(50), "validation": part(20), "test": part(20)}
+
+    def targets(self, z: np.ndarray, second: np.ndarray) -> np.ndarray:
+        return np.where(second, np.abs(z), np.maximum(z, 0.0))
+
+
+class OppositeGroups(TwoGroups):
+    """The groups are relu(u'x) and relu(-u'x)."""
+
+    name = "opposite_groups"
+    recipe = dataclasses.replace(TwoGroups.recipe, hidden=8, learning_rate=0.01)
+
+    def targets(self, z: np.ndarray, second: np.ndarray) -> np.ndarray:
+        return np.maximum(np.where(second, -z, z), 0.0)
+
+
+class Deep:
+    """Builds and trains deep methods; handed to tests by the fixture of that name."""
+
+    two_groups, opposite_groups = TwoGroups, OppositeGroups
+
+    def problem(self, miniature: type[Miniature], tasks: int | None = None) -> Problem:
+        """The first split; of an own layout, if asked, the first tasks only."""
+        problem = miniature().load(Path(), 0, None)
+        if tasks is None:
+            return problem
+        parts = {}
+        for name, part in problem.parts.items():
+            assert part.task is not None
+            rows = part.task < tasks
+            parts[name] = Part(np.asarray(part.inputs)[rows], part.labels[rows], part.task[rows])
+        return Problem(problem.dataset, 0, problem.tasks[:tasks], parts)
+
+    def batch(self, problem: Problem, per_task: int = 0, key: int | None = None) -> Batch:
+        """All training rows, or the first few of each task, in float64; with a key as if in training."""
+        part, rows = problem.parts["train"], slice(None)
+        if per_task:
+            first = [np.flatnonzero(part.task == t)[:per_task] for t in range(problem.n_tasks)]
+            rows = torch.as_tensor(np.concatenate(first))
+        columns = PartData([problem], "train", torch.device("cpu"), torch.float64).rows(0, rows)
+        if key is not None:
+            columns["key"] = torch.tensor(key)
+        return batch_of(columns, TaskLayout.of(problem, torch.device("cpu")), per_task)
+
+    def build(self, method: GradientMethod, problem: Problem, recipe: Any = RECIPE, **changes: Any) -> tuple[Any, Any]:
+        """A model in float64 from seed 0, and its hyperparameters."""
+        params = method.Params(**changes)
+        torch.manual_seed(0)
+        return method.build(problem, params, recipe).double(), params
+
+    def train(self, method: GradientMethod, miniature: type[Miniature], split: int = 0, **setting: Any) -> StackResult:
+        """One trial."""
+        dataset = miniature()
+        problems = {split: dataset.load(Path(), split, None)}
+        return train_stack(method, problems, miniature_trials(method, dataset, [setting], (split,)), dataset)
+
+    def assert_stacked_equals_alone(
+        self, method: GradientMethod, miniature: type[Miniature], *settings: Mapping[str, Any], **recipe: Any
+    ) -> None:
+        """Trials of two splits and several settings, together and one by one."""
+        dataset = miniature()
+        dataset.recipe = dataclasses.replace(miniature.recipe, **recipe)
+        problems = {split: dataset.load(Path(), split, None) for split in (0, 1)}
+        trials = miniature_trials(method, dataset, settings, splits=(0, 1))
+        together = train_stack(method, problems, trials, dataset)
+        for r, trial in enumerate(trials):
+            alone = train_stack(method, problems, [trial], dataset)
+            row = StackResult(
+                [trial],
+                together.status[r : r + 1],
+                [""],
+                {part: {n: v[r : r + 1] for n, v in found.items()} for part, found in together.metrics.items()},
+                {n: rows[r : r + 1] for n, rows in together.history.items()},
+            )
+            assert_same(row, alone, tolerance=1e-8)
+            for name, matrix in alone.learned.items():
+                np.testing.assert_allclose(together.learned[name][r], matrix[0], 1e-8, 1e-8, err_msg=name)
+
+    def within_and_across(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The entries of a matrix [6, 6] between different tasks of one group, and between groups."""
+        group = np.arange(6) // 3
+        same = group[:, None] == group
+        return matrix[same & ~np.eye(6, dtype=bool)], matrix[~same]
+
+
+@pytest.fixture
+def deep() -> Deep:
+    return Deep()

@@ -1,0 +1,138 @@
+"""DMTRL: what its factors start from, its ranks, limiting cases, and known groups."""
+
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from mtbench_methods import dmtrl
+from mtbench_methods.dmtrl import DMTRLLAF, DMTRLTT, DMTRLTucker
+
+from mtbench.nn.alone import learn_alone
+from mtbench.nn.backbones import backbone
+from mtbench.testing.problems import RECIPE, OwnImages, OwnMulticlass, OwnRegression, SharedOneVsAll, SharedRegression
+
+METHODS = (DMTRLLAF, DMTRLTucker, DMTRLTT)
+MINIATURES = (SharedOneVsAll, SharedRegression, OwnRegression, OwnMulticlass)
+
+
+@pytest.fixture(params=METHODS, ids=lambda method: method.name)
+def method(request: pytest.FixtureRequest):
+    return request.param()
+
+
+@pytest.mark.parametrize("miniature", MINIATURES)
+def test_the_rank_of_tasks_is_below_their_number_before_and_after_training(deep, method, miniature) -> None:
+    problem = deep.problem(miniature)
+    model, _ = deep.build(method, problem)
+    assert all(1 <= factors.task_rank < problem.n_tasks for factors in model.factors.values())
+    for value in model.weights().values():
+        assert torch.linalg.matrix_rank(value.flatten(1), rtol=1e-5) < problem.n_tasks
+    ranks = deep.train(method, miniature).learned["task_ranks"][0]
+    assert (ranks >= 1).all()
+    assert (ranks < problem.n_tasks).all()
+
+
+@pytest.mark.parametrize("miniature", MINIATURES)
+def test_factors_start_close_to_what_single_tasks_learned(deep, method, miniature, monkeypatch) -> None:
+    problem, learned = deep.problem(miniature), {}
+
+    def spying(copies, *arguments):
+        learn_alone(copies, *arguments)
+        learned.update({name: value.detach().clone() for name, value in copies.named_parameters()})
+
+    monkeypatch.setattr(dmtrl, "learn_alone", spying)
+    model, _ = deep.build(method, problem)
+    for name, factors in model.factors.items():
+        if name != "heads" and factors.task_rank < problem.n_tasks - 1:
+            found = factors.weights().float()
+            assert (found - learned[name]).norm() <= 0.1001 * learned[name].norm()
+    assert any(value.ndim == 2 for value in model.copies.parameters())
+    for name, value in model.copies.named_parameters():
+        torch.testing.assert_close(value.float(), learned[name])
+
+
+def test_heads_are_a_layer_like_others_where_tasks_have_equally_many_outputs(deep, method) -> None:
+    equal, _ = deep.build(method, deep.problem(OwnRegression))
+    unequal, _ = deep.build(method, deep.problem(OwnMulticlass))
+    assert set(equal.factors) == {"layers__0__weight", "heads"}
+    assert set(unequal.factors) == {"layers__0__weight"}
+    assert equal.S is None
+    assert unequal.S.shape == (3, 8, 4)
+
+
+@pytest.mark.parametrize("miniature", [OwnRegression, OwnMulticlass])
+def test_outputs_are_those_of_networks_with_the_products_as_weights(deep, method, miniature) -> None:
+    problem = deep.problem(miniature)
+    model, _ = deep.build(method, problem)
+    batch, mixed = deep.batch(problem, per_task=4), deep.batch(problem)
+    weights = model.weights()
+    S = weights.get("heads", model.S)
+    for rows in (batch, mixed):
+        outputs = rows.own_outputs(model(rows))
+        for i, t in enumerate(rows.task):
+            z = torch.relu(weights["layers__0__weight"][t] @ rows.inputs[i] + model.copies.layers__0__bias[t])
+            own = problem.tasks[t].n_outputs
+            torch.testing.assert_close(outputs[i, :own], (z @ S[t] + model.b[t])[:own])
+
+
+def test_one_task_is_single_task_learning(deep) -> None:
+    problem = deep.problem(OwnRegression, tasks=1)
+    model, params = deep.build(DMTRLLAF(), problem, lambda_=0.01)
+    batch, weights = deep.batch(problem), model.weights()
+    # One network, whose weights have a factor more.
+    W, c = weights["layers__0__weight"][0], model.copies.layers__0__bias[0]
+    outputs = torch.relu(batch.inputs @ W.T + c) @ weights["heads"][0] + model.b[0]
+    loss = (outputs - batch.labels).square().mean()
+    decay = sum(value.square().sum() for value in (W, c, weights["heads"])) / 2
+    torch.testing.assert_close(DMTRLLAF().objective(model, batch, params), loss + 0.01 * decay)
+    assert [factors.task_rank for factors in model.factors.values()] == [1, 1]
+
+
+def test_more_epochs_alone_learn_more(deep) -> None:
+    problem = deep.problem(OwnRegression)
+    batch = deep.batch(problem)
+    losses = [
+        batch.task_losses(deep.build(DMTRLLAF(), problem, alone=alone)[0](batch)).sum() for alone in (0.0, 0.3, 1.0)
+    ]
+    assert losses[0] > losses[1] > losses[2]
+
+
+def test_tasks_are_learned_from_the_base_where_there_is_one(deep, method) -> None:
+    problem = deep.problem(OwnRegression)
+    recipe = dataclasses.replace(RECIPE, base="cnn", learning_rate=1e-6)
+    model, _ = deep.build(method, problem, recipe)
+    torch.manual_seed(7)
+    base = backbone(problem, recipe)
+    state = torch.get_rng_state()
+    method.start_from(model, dict(base.state_dict()))
+    assert torch.equal(torch.get_rng_state(), state)
+    # Hardly trained, all tasks are the base, up to the tolerance of the decomposition.
+    found = model.factors["layers__0__weight"].weights()
+    assert model.factors["layers__0__weight"].task_rank == 1
+    assert (found - base.layers[0].weight).norm() <= 0.11 * found.norm()
+
+
+def test_building_twice_gives_the_same_and_leaves_the_generator_alone(deep, method) -> None:
+    problem = deep.problem(SharedRegression)
+    first, second = (deep.build(method, problem)[0].state_dict() for _ in range(2))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_batch_norm_and_its_statistics_belong_to_a_task(deep, method) -> None:
+    problem = deep.problem(OwnImages)
+    model, params = deep.build(method, problem, dataclasses.replace(OwnImages.recipe, max_epochs=2))
+    before = copy.deepcopy(dict(model.named_buffers()))
+    method.objective(model, deep.batch(problem, per_task=4), params).backward()
+    for name, buffer in model.named_buffers():
+        assert buffer.shape[0] == 3
+        assert not torch.equal(buffer, before[name])
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+def test_weights_are_alike_within_groups_of_tasks(deep, method) -> None:
+    similarity = deep.train(method, deep.opposite_groups).learned["task_similarity"][0]
+    within, across = deep.within_and_across(similarity)
+    assert within.min() > 0.5 > 0.2 > across.max()
+    np.testing.assert_allclose(similarity.diagonal(), 1)
