@@ -17,11 +17,13 @@ TRANSFER = "transfer"
 """The matrix [T, T] of which row gives to column."""
 
 _CAN_BE_TASKS = {
+    "alpha": (True, False),
     "bases": (False, False),
     "coefficients": (False, True),
     "feedback": (True, False),
     "gates": (True, False),
     "head": (False, True),
+    "layer_weights": (False, False),
     "weights": (False, True),
 }
 """Which axes of a matrix can be tasks, where a layer as wide as there are tasks would mislead."""

@@ -38,7 +38,7 @@ def learned_matrix(
         directory: The store.
         method: Name or label of a method.
         dataset: Name or label of a data set.
-        matrix: Name of the matrix; None for "transfer" or, without one, the only matrix between tasks.
+        matrix: Name of the matrix; None for "transfer" or, without one, the only matrix between tasks, or of tasks.
         split: Only this split; None for the mean over all.
         signed: Keep signs in the mean.
         rule: Name of the selection rule; None for the one that the store's runs name.
@@ -133,12 +133,20 @@ def _printable(name: object) -> str:
 def _name(entry: Entry, wanted: str | None, kept: Sequence[_Kept], names: tuple[str, ...]) -> str:
     """The matrix to show."""
     shapes = {name: matrix.shape for _, learned in reversed(kept) for name, matrix in learned.items()}
-    between = [name for name, shape in shapes.items() if all(axis.tasks for axis in axes_of(name, shape, names))]
-    name = wanted or (between[0] if TRANSFER not in shapes and len(between) == 1 else TRANSFER)
+    name = wanted or (TRANSFER if TRANSFER in shapes else _only_one(shapes, names))
     if name not in shapes:
         hint = f"`--matrix NAME` shows one of {', '.join(_listed(shapes))}."
         raise UnknownName.among(f"matrix of {entry.label}", name, shapes, hint)
     return name
+
+
+def _only_one(shapes: Mapping[str, Sequence[int]], names: tuple[str, ...]) -> str:
+    """The only matrix between tasks or, without any, the only one whose rows are tasks; else "transfer"."""
+    axes = {name: axes_of(name, shape, names) for name, shape in shapes.items()}
+    of_tasks = [name for name, (rows, _) in axes.items() if rows.tasks]
+    between = [name for name in of_tasks if axes[name][1].tasks]
+    found = between or of_tasks
+    return found[0] if len(found) == 1 else TRANSFER
 
 
 def _listed(shapes: Mapping[str, Sequence[int]]) -> list[str]:

@@ -115,6 +115,8 @@ def test_what_is_no_transfer_has_no_direction(results_store, outcome, keep, show
 def test_without_a_transfer_the_only_matrix_between_tasks_is_shown(results_store, outcome, keep, shown):
     keep(results_store.cell(), outcome(), head=np.ones((1, 3, 3)), task_covariance=transfers(1))
     assert shown().name == "task_covariance"
+    keep(results_store.cell("mmoe"), outcome(), gates=np.ones((1, 3, 8)), weights=np.ones((1, 9, 3)))
+    assert learned_matrix(results_store.path, "mmoe", "school").name == "gates"
     keep(results_store.cell("taan"), outcome(), task_distance=transfers(1), stitch=np.ones((1, 2, 3, 3)))
     with pytest.raises(UnknownName, match=r"one of stitch\.0 to stitch\.1 \[3, 3\], task_distance \[3, 3\]\.$"):
         learned_matrix(results_store.path, "taan", "school")
