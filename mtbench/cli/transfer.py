@@ -31,7 +31,7 @@ def _picture_path(ctx: click.Context, param: click.Parameter, value: Path | None
 @click.option(
     "--matrix",
     metavar="NAME",
-    help="Which of the learned matrices.  [default: transfer; where there is none, the only one between tasks, or of them]",
+    help="Which of the learned matrices.  [default: transfer; without one, the only one between or of tasks]",
 )
 @click.option("--split", type=int, metavar="N", help="Show this split.  [default: the mean over all]")
 @click.option("--signed", is_flag=True, help="Keep signs; else absolute values are averaged and shown.")
