@@ -10,12 +10,14 @@ import gzip
 import hashlib
 import os
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-import pooch
-
 from mtbench.errors import DataError
+from mtbench.http_download import download
+from mtbench.preparation import offline
 from mtbench.sources import Source
 
 _CHUNK = 1 << 16
@@ -36,32 +38,75 @@ def fetch(source: Source, root: Path, dataset: str) -> Path:
     Raises:
         DataError: It cannot be fetched or written, what came is not what was published, or it has no address.
     """
-    target = root / source.path
-    try:
+    target, label = root / source.path, _LABEL[source.algorithm]
+    with _errors_named(dataset, source.url, target):
         if target.is_file() and _found(target, source) == source.digest:
             return target
-        if source.url is None:
-            raise DataError(
-                f"{dataset}: '{source.path}' has no public address. Obtain it as the data set's page says "
-                f"(`mtbench show {dataset}`) and put it at {target}; its {_LABEL[source.algorithm]} must be "
-                f"{source.digest}."
-            )
+    if source.url is None:
+        raise DataError(
+            f"{dataset}: '{source.path}' has no public address. Obtain it as the data set's page says "
+            f"(`mtbench show {dataset}`) and put it at {target}; its {label} must be {source.digest}."
+        )
+
+    def fault(path: Path) -> str | None:
+        found = _content_digest(path, _is_gzip(source), source.algorithm)
+        return None if found == source.digest else f"must give content with {label} {source.digest}, found {found}"
+
+    return _bring(source.url, target, dataset, source.n_bytes, fault, f"; its {label} must be {source.digest}")
+
+
+def fetch_unhashed(url: str, root: Path, path: str, dataset: str, fault: Callable[[Path], str | None]) -> Path:
+    """Brings a file whose publisher states no hash to the data root, unless it is already there and right.
+
+    Args:
+        url: Where it comes from.
+        root: The data root.
+        path: Where it shall lie below the root.
+        dataset: Name of the data set, for the messages.
+        fault: Looks at its content: None, or "must be ..., found ...".
+
+    Returns:
+        Where the file lies.
+
+    Raises:
+        DataError: It cannot be fetched or written, or what came is not right.
+    """
+    target = root / path
+    if target.is_file() and fault(target) is None:
+        return target
+    return _bring(url, target, dataset, 0, fault)
+
+
+def _bring(
+    url: str, target: Path, dataset: str, n_bytes: int, fault: Callable[[Path], str | None], also: str = ""
+) -> Path:
+    if offline():
+        raise DataError(
+            f"{dataset}: {target} is missing or wrong, and nothing is fetched (--offline or MTBENCH_OFFLINE). Get it "
+            f"from {url} and put it there{also}."
+        )
+    with _errors_named(dataset, url, target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = _download(source, source.url, target.with_name(target.name + ".part"))
-        found = _content_digest(part, _is_gzip(source), source.algorithm)
-        if found != source.digest:
+        part = download(url, target.with_name(target.name + ".part"), n_bytes, fault)
+        found = fault(part)
+        if found is not None:
             part.unlink()
             raise DataError(
-                f"{dataset}: {source.url} must give content with {_LABEL[source.algorithm]} {source.digest}, found "
-                f"{found}. The publisher may have changed the file; put the original at {target}."
+                f"{dataset}: {url} {found}. The publisher may have changed the file; put the original at {target}."
             )
         os.replace(part, target)
+    return target
+
+
+@contextmanager
+def _errors_named(dataset: str, url: str | None, target: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise DataError(
-            f"{dataset}: cannot fetch {source.url} to {target}: {error}. Run `mtbench data prepare {dataset}` again to "
+            f"{dataset}: cannot fetch {url} to {target}: {error}. Run `mtbench data prepare {dataset}` again to "
             "go on, or put the file there yourself."
         ) from error
-    return target
 
 
 def verified(source: Source, root: Path, dataset: str) -> Path:
@@ -98,26 +143,6 @@ def verified(source: Source, root: Path, dataset: str) -> Path:
             f"{source.digest}, found {found} ({size:,} bytes). {remedy} again."
         )
     return path
-
-
-def _download(source: Source, url: str, part: Path) -> Path:
-    """Downloads to `part`, going on from what an earlier attempt left there if it can be part of the file."""
-    start = part.stat().st_size if part.exists() else 0
-    if 0 < start < source.n_bytes:
-        _append(url, part, start)
-        if _content_digest(part, _is_gzip(source), source.algorithm) == source.digest:
-            return part
-    # Nothing to go on from, or the server sent something else than the missing rest.
-    part.unlink(missing_ok=True)
-    _append(url, part, 0)
-    return part
-
-
-def _append(url: str, part: Path, start: int) -> None:
-    # "identity": a byte range of a compressed transfer would be no byte range of the file.
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-    with part.open("ab") as stream:
-        pooch.HTTPDownloader(chunk_size=_CHUNK, headers=headers)(url, stream, None)
 
 
 def _is_gzip(source: Source) -> bool:

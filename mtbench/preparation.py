@@ -1,22 +1,59 @@
-"""Files that data sets make from their sources: made once, complete or absent, wherever there is room for them.
+"""Preparation of data: how it is watched, how it is kept off the network, and the files that it makes.
 
-Guarantees: a file that is returned is complete; one that is there is not made again; two processes that make it at the
-same time both end with a complete file; nothing is written below a data root whose folder grants no writing, not even
-by a user who may write anyway.
+Guarantees of `made`: a file that is returned is complete; one that is there is not made again; two processes that make
+it at the same time both end with a complete file; nothing is written below a data root whose folder grants no writing,
+not even by a user who may write anyway.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 
 import platformdirs
 
 from mtbench.errors import DataError
 
+OFFLINE = "MTBENCH_OFFLINE"
+"""The variable that switches fetching off: empty, 0, false and no do not, all else does."""
+
+Listener = Callable[[str, int, int, str], None]
+"""Told what is worked on, how much of it is done, how much there is (0: unknown), and in which unit ("B": bytes)."""
+
+_listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 _WRITE_BITS = 0o222
+
+
+def offline() -> bool:
+    """Whether nothing may be fetched."""
+    return os.environ.get(OFFLINE, "").lower() not in ("", "0", "false", "no")
+
+
+@contextlib.contextmanager
+def watched(listener: Listener) -> Iterator[None]:
+    """Tells a listener of all that is prepared meanwhile."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def report(what: str, done: int, total: int, unit: str) -> None:
+    """Says how far a preparation is, to whoever watches it.
+
+    Args:
+        what: What is worked on, such as the name of a file.
+        done: How much of it is done.
+        total: How much there is; 0 where that is not known.
+        unit: What is counted: "B" for bytes, else a plural, such as "images".
+    """
+    listener = _listener.get()
+    if listener is not None:
+        listener(what, done, total, unit)
 
 
 def made(root: Path, path: str, key: str, make: Callable[[Path], None], dataset: str) -> Path:

@@ -9,6 +9,8 @@ import pytest
 
 import mtbench.downloads
 from mtbench import DataError, Source, fetch, verified
+from mtbench.downloads import fetch_unhashed
+from mtbench.preparation import watched
 
 CONTENT = b"rows and labels, " * 5000
 CHUNK = 1 << 16  # what of a broken download is sure to have been written
@@ -41,6 +43,9 @@ class Handler(BaseHTTPRequestHandler):
         self.server.ranges.append(asked)
         body, status = self.server.content, self.server.status
         if asked and self.server.knows_ranges:
+            if asked == f"bytes={len(body)}-":
+                self.send_error(416)
+                return
             body, status = body[int(asked.removeprefix("bytes=").rstrip("-")) :], 206
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
@@ -149,6 +154,71 @@ def test_a_folder_in_the_way_is_a_data_error(server, tmp_path):
     (tmp_path / "set").write_text("no folder")
     with pytest.raises(DataError, match="cannot fetch"):
         fetch(source(server), tmp_path, "set")
+
+
+def test_a_download_of_unknown_size_goes_on_too(server, tmp_path):
+    server.break_after = CHUNK + 1000
+    wanted = Source("set/rows.bin", SHA256, server.url)
+    with pytest.raises(DataError):
+        fetch(wanted, tmp_path, "set")
+    server.break_after = None
+    assert fetch(wanted, tmp_path, "set").read_bytes() == CONTENT
+    assert server.ranges == [None, f"bytes={CHUNK}-"]
+
+
+@pytest.mark.parametrize("n_bytes", [0, len(CONTENT)], ids=["unknown", "known"])
+def test_a_download_that_was_complete_but_not_named_is_not_fetched_again(server, tmp_path, n_bytes):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "rows.bin.part").write_bytes(CONTENT)
+    assert fetch(Source("set/rows.bin", SHA256, server.url, n_bytes), tmp_path, "set").read_bytes() == CONTENT
+    assert server.ranges == ([] if n_bytes else [f"bytes={len(CONTENT)}-"])
+
+
+def test_offline_nothing_is_asked_for_and_the_message_says_what_to_put_where(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("MTBENCH_OFFLINE", "1")
+    with pytest.raises(DataError, match="nothing is fetched") as caught:
+        fetch(source(server), tmp_path, "set")
+    for word in (server.url, str(tmp_path / "set" / "rows.bin"), SHA256, "--offline", "MTBENCH_OFFLINE"):
+        assert word in str(caught.value)
+    assert server.ranges == []
+    assert not (tmp_path / "set").exists()
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "rows.bin").write_bytes(CONTENT)
+    assert fetch(source(server), tmp_path, "set").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("value", ["", "0", "false", "No"])
+def test_a_variable_that_says_no_does_not_switch_fetching_off(server, tmp_path, monkeypatch, value):
+    monkeypatch.setenv("MTBENCH_OFFLINE", value)
+    assert fetch(source(server), tmp_path, "set").read_bytes() == CONTENT
+
+
+def test_whoever_watches_is_told_how_far_a_download_is(server, tmp_path):
+    told = []
+    server.break_after = CHUNK + 1000
+    with watched(lambda *what: told.append(what)), pytest.raises(DataError):
+        fetch(source(server), tmp_path, "set")
+    assert told == [("rows.bin", CHUNK, len(CONTENT), "B")]
+    server.break_after = None
+    with watched(lambda *what: told.append(what)):
+        fetch(source(server), tmp_path, "set")
+    assert {(name, total, unit) for name, _, total, unit in told} == {("rows.bin", len(CONTENT), "B")}
+    assert [done for _, done, _, _ in told[1:]] == sorted(done for _, done, _, _ in told[1:])
+    assert told[-1][1] == len(CONTENT)
+
+
+def test_a_file_without_a_published_hash_is_looked_at(server, tmp_path):
+    def fault(path):
+        return None if path.read_bytes().startswith(b"rows") else "must be rows, found something else"
+
+    assert fetch_unhashed(server.url, tmp_path, "set/a.csv", "set", fault).read_bytes() == CONTENT
+    fetch_unhashed(server.url, tmp_path, "set/a.csv", "set", fault)
+    assert len(server.ranges) == 1
+    (tmp_path / "set" / "a.csv").unlink()
+    server.content = b"an error page"
+    with pytest.raises(DataError, match="must be rows, found something else"):
+        fetch_unhashed(server.url, tmp_path, "set/a.csv", "set", fault)
+    assert list((tmp_path / "set").iterdir()) == []
 
 
 def test_a_repacked_archive_is_accepted_for_its_content(server, tmp_path):
