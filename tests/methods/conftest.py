@@ -128,10 +128,31 @@ class OppositeGroups(TwoGroups):
         return np.maximum(np.where(second, -z, z), 0.0)
 
 
+class TwoReliableTasks(Miniature):
+    """Four shared targets that are one function; the last two under noise larger than it."""
+
+    name = "two_reliable_tasks"
+    title = "Two reliable tasks and two that are not"
+    selection_metric = report_metric = "rmse"
+    recipe = dataclasses.replace(RECIPE, batch_size=50, max_epochs=40, learning_rate=0.02)
+    tasks = tuple(Task(f"task_{t}", TaskKind.REGRESSION) for t in range(4))
+
+    def generate(self, rng: np.random.Generator) -> Mapping[str, Part]:
+        direction = rng.normal(size=5)
+
+        def part(n: int) -> Part:
+            x = rng.normal(size=(n, 5)).astype(np.float32)
+            z = np.maximum(x @ direction, 0) + 1
+            y = z[:, None] * [1.0, 0.8, 0.9, 1.1] + rng.normal(size=(n, 4)) * [0.05, 0.05, 1.5, 1.5]
+            return Part(x, y.astype(np.float32))
+
+        return {"train": part(100), "validation": part(100), "test": part(20)}
+
+
 class Deep:
     """Builds and trains deep methods; handed to tests by the fixture of that name."""
 
-    two_groups, opposite_groups = TwoGroups, OppositeGroups
+    two_groups, opposite_groups, reliable_tasks = TwoGroups, OppositeGroups, TwoReliableTasks
 
     def problem(self, miniature: type[Miniature], tasks: int | None = None) -> Problem:
         """The first split; of an own layout, if asked, the first tasks only."""
