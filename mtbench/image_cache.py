@@ -1,5 +1,7 @@
 """Images, decoded once: uint8 in one HDF5 file per data set and size, memory-mapped by every trial after that.
 
+Rows of numbers that are too many to hold more than once are kept in the same way, as float32.
+
 Guarantees: a file at its path is complete (it is written beside it, as "<name>.part", and renamed); what was broken off
 is done again; the images lie in one piece, so that opening reads none of them and all trials and processes share their
 pages; a file that is cut off or has changed is refused with what was expected, what was found and how to make it again.
@@ -16,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mtbench.errors import DataError
 from mtbench.tasks import Array
@@ -26,6 +27,7 @@ os.environ["HDF5_PLUGIN_PRELOAD"] = "::"
 import h5py
 
 FORMAT = "mtbench images 1"
+_TYPES = (np.dtype(np.uint8), np.dtype(np.float32))
 Column = Array | list[str]
 """Numbers of any shape, or texts."""
 
@@ -35,12 +37,12 @@ class ImageCache:
     """An open cache.
 
     Attributes:
-        images: uint8 [N, ...], usually [N, C, H, W]; mapped, read-only.
+        images: uint8 [N, ...], usually [N, C, H, W], or float32 [N, d]; mapped, read-only.
         columns: What belongs to them, such as labels [N], by name.
         attributes: What is true of all of them, such as where they come from.
     """
 
-    images: NDArray[np.uint8]
+    images: Array
     columns: Mapping[str, Column]
     attributes: Mapping[str, str]
 
@@ -52,6 +54,7 @@ def write_cache(
     images: Iterable[tuple[int, Array]],
     columns: Mapping[str, Column],
     attributes: Mapping[str, str] | None = None,
+    dtype: type[np.generic] = np.uint8,
 ) -> None:
     """Writes a cache, complete or not at all.
 
@@ -59,10 +62,11 @@ def write_cache(
         path: Where it will lie; folders are made.
         dataset: Name of the data set, for the messages.
         shape: (N, ...), the shape of all images together.
-        images: Each image, uint8 of shape `shape[1:]`, with its place 0 to N - 1; `enumerate(...)` where they come in
-            order. One at a time is held in memory.
+        images: Each image, of shape `shape[1:]` and the type `dtype`, with its place 0 to N - 1; `enumerate(...)` where
+            they come in order. One at a time is held in memory.
         columns: What belongs to the images, by name.
         attributes: What is true of all of them, as text.
+        dtype: np.uint8 or np.float32.
 
     Raises:
         DataError: An image has another type or shape, is missing or comes twice, or the file cannot be written.
@@ -71,7 +75,7 @@ def write_cache(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with h5py.File(part, "w", libver=("v110", "v110")) as file:
-            stored = file.create_dataset("images", shape, np.uint8)
+            stored = file.create_dataset("images", shape, dtype)
             _write_images(stored, images, dataset)
             for name, column in columns.items():
                 file[f"columns/{name}"] = _stored(column)
@@ -142,9 +146,10 @@ def _write_images(stored: Any, images: Iterable[tuple[int, Array]], dataset: str
     n, shape = stored.shape[0], stored.shape[1:]
     written = np.zeros(n, dtype=bool)
     for place, image in images:
-        if image.dtype != np.uint8 or image.shape != shape:
+        if image.dtype != stored.dtype or image.shape != shape:
             raise DataError(
-                f"{dataset}: image {place} must be uint8 of shape {shape}; found {image.dtype} of shape {image.shape}."
+                f"{dataset}: image {place} must be {stored.dtype} of shape {shape}; found {image.dtype} of shape "
+                f"{image.shape}."
             )
         if not 0 <= place < n or written[place]:
             raise DataError(f"{dataset}: there must be {n} images, each once; found another one for place {place}.")
@@ -154,12 +159,12 @@ def _write_images(stored: Any, images: Iterable[tuple[int, Array]], dataset: str
         raise DataError(f"{dataset}: there must be {n} images; found {written.sum()}, none for {np.argmin(written)}.")
 
 
-def _mapped(path: Path, stored: Any) -> NDArray[np.uint8]:
+def _mapped(path: Path, stored: Any) -> Array:
     """The images without reading them; HDF5 keeps a dataset without chunks in one piece at a known offset."""
     offset = stored.id.get_offset()
-    if offset is None or stored.dtype != np.uint8:
-        raise ValueError("the images are not stored in one piece as uint8")
-    return np.memmap(path, np.uint8, "r", offset, stored.shape)
+    if offset is None or stored.dtype not in _TYPES:
+        raise ValueError("the images are not stored in one piece as uint8 or float32")
+    return np.memmap(path, stored.dtype, "r", offset, stored.shape)
 
 
 def _stored(column: Column) -> Any:

@@ -34,6 +34,18 @@ def test_what_was_written_is_read(path):
     check_cache(path, "set")
 
 
+def test_rows_of_numbers_are_kept_in_the_same_way(tmp_path):
+    path, rows = tmp_path / "rows.h5", np.random.default_rng(2).normal(size=(5, 3)).astype(np.float32)
+    write_cache(path, "set", rows.shape, enumerate(rows), {}, dtype=np.float32)
+    found = open_cache(path, "set").images
+    assert isinstance(found, np.memmap)
+    assert found.dtype == np.float32
+    assert np.array_equal(found, rows)
+    check_cache(path, "set")
+    with pytest.raises(DataError, match=r"must be float32 of shape \(3,\); found float64"):
+        write_cache(path, "set", rows.shape, enumerate(rows.astype(float)), {}, dtype=np.float32)
+
+
 def test_images_are_mapped_and_cannot_be_written_to(path):
     images = open_cache(path, "set").images
     assert isinstance(images, np.memmap)
