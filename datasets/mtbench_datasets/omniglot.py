@@ -91,6 +91,7 @@ class OmniglotOptions:
 
     size: int = tunable(28, minimum=16, maximum=SIDE, help="pixels a side; 105 as published")
     test_share: int = tunable(10, choices=(10, 20), help="per cent of each character's images that test")
+    alphabets: int = tunable(50, minimum=1, maximum=50, help="the first so many of the alphabets, by name")
 
 
 class Omniglot(Dataset):
@@ -156,10 +157,12 @@ otherwise, arising from, out of or in connection with the Software or the use or
         rng = np.random.default_rng(seed_from(self.name, split, "split"))
         sizes = [DRAWERS * share // 100 for share in (options.test_share, VALIDATION_SHARE)]
         test, validation, train = draw_by_group(character, sizes, rng)
-        parts = {"train": train, "validation": validation, "test": test}
-        widths = np.bincount(task) // DRAWERS
+        drawn = {"train": train, "validation": validation, "test": test}
+        # Drawn from all first: an alphabet has the same split, however many there are beside it.
+        parts = {name: rows[task[rows] < options.alphabets] for name, rows in drawn.items()}
+        widths = np.bincount(task)[: options.alphabets] // DRAWERS
         tasks = tuple(
-            Task(name, TaskKind.MULTICLASS, int(n)) for name, n in zip(cache.columns["alphabet"], widths, strict=True)
+            Task(name, TaskKind.MULTICLASS, int(n)) for name, n in zip(cache.columns["alphabet"], widths, strict=False)
         )
         return Problem(
             self.name, split, tasks,

@@ -230,3 +230,12 @@ def test_a_real_image_is_the_one_of_its_character(real):
         [np.asarray(p.inputs)[(p.task == 49) & (p.labels[:, 0] == 0)] for p in problem.parts.values()]
     )
     assert sum(np.array_equal(image, expected) for image in images) == 1
+
+
+def test_fewer_alphabets_keep_the_splits_of_those_that_stay(root):
+    every, first = (load(root, 1, alphabets=n) for n in (50, 2))
+    assert [task.name for task in first.tasks] == [task.name for task in every.tasks][:2]
+    for name, part in first.parts.items():
+        whole = every.parts[name]
+        assert np.array_equal(part.inputs.index, whole.inputs.index[whole.task < 2])
+        assert np.array_equal(part.labels, whole.labels[whole.task < 2])
