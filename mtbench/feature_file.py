@@ -104,6 +104,20 @@ def kinds_in(path: Path, dataset: str) -> tuple[str, ...]:
         return tuple(sorted(name for name in file if name != CLASS_INDEX))
 
 
+def is_sealed(path: Path, dataset: str) -> bool:
+    """Whether everything in a file has a hash that its content is held against.
+
+    Args:
+        path: The file.
+        dataset: Name of the data set, for the messages.
+
+    Raises:
+        DataError: It is missing, cut off, or not such a file.
+    """
+    with _opened(path, dataset) as file:
+        return all("sha256" in stored.attrs for stored in file.values())
+
+
 def read_features(path: Path, dataset: str, kinds: Sequence[str]) -> Features:
     """Reads kinds of features; once per process and state of the file.
 

@@ -1,14 +1,14 @@
-"""Drawing parts group by group: so many rows of every class, or of every task, without replacement."""
+"""From rows to parts: drawn group by group, without replacement; and one-vs-all problems on them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mtbench.errors import DataError
-from mtbench.tasks import Array
+from mtbench.tasks import Array, Part, Problem, Rows, Task, TaskKind
 
 
 def draw_by_group(group: Array, sizes: Sequence[ArrayLike], rng: np.random.Generator) -> list[Array]:
@@ -35,3 +35,21 @@ def draw_by_group(group: Array, sizes: Sequence[ArrayLike], rng: np.random.Gener
         for part, chosen in zip(drawn, np.split(rows, np.cumsum(wanted[:, g])), strict=True):
             part.append(chosen)
     return [np.concatenate(part) for part in drawn]
+
+
+def one_vs_all(
+    dataset: str, split: int, base: Array, classes: Array, names: Sequence[str], drawn: Mapping[str, Array]
+) -> Problem:
+    """The problem of telling each class from all others, on rows of one array that all parts share.
+
+    Args:
+        dataset: Name of the data set.
+        split: Which of its splits.
+        base: All rows, [N, ...], float32 or uint8.
+        classes: The class of each row, integers 0 to C - 1, [N].
+        names: Of the C classes; each is a binary task.
+        drawn: Row numbers of each part.
+    """
+    one_hot = np.eye(len(names), dtype=np.float32)
+    parts = {part: Part(Rows(base, rows), one_hot[classes[rows]]) for part, rows in drawn.items()}
+    return Problem(dataset, split, tuple(Task(name, TaskKind.BINARY) for name in names), parts)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from mtbench import DataError, UnknownName
-from mtbench.feature_file import kinds_in, read_features, write_features
+from mtbench.feature_file import is_sealed, kinds_in, read_features, write_features
 
 RNG = np.random.default_rng(0)
 LARGE, SMALL = 100 * RNG.standard_normal((12, 5)), RNG.random((12, 3)) / 100
@@ -55,6 +55,7 @@ def test_a_file_of_somebody_else_needs_no_hashes(tmp_path):
         file["class_index"] = np.array([0, 1, 1], np.uint8)
         file["class_index"].attrs["classes"] = ["one", "two"]
         file.create_dataset("kind", data=np.eye(3, dtype=np.float16), chunks=(1, 3), compression="gzip")
+    assert not is_sealed(tmp_path / "f.h5", "set")
     found = read_features(tmp_path / "f.h5", "set", kinds_in(tmp_path / "f.h5", "set"))
     assert np.allclose(found.rows, np.sqrt(3) * np.eye(3))
     assert found.classes == ("one", "two")
@@ -66,6 +67,7 @@ def test_a_kind_that_is_not_there_is_named(path):
 
 
 def test_changed_content_is_refused(path):
+    assert is_sealed(path, "set")
     with h5py.File(path, "r+") as file:
         file["small"][3, 1] = 7
     assert read_features(path, "set", ["large"]).rows.shape == (12, 5)

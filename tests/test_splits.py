@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from mtbench import DataError, draw_by_group
+from mtbench.splits import one_vs_all
 
 GROUP = np.repeat(np.arange(3), [10, 4, 7])
 
@@ -39,3 +40,14 @@ def test_every_row_is_as_likely_as_any_other_of_its_group():
 def test_a_group_that_is_too_small_is_named():
     with pytest.raises(DataError, match="Group 1 must have at least 5 rows to draw from; found 4"):
         draw_by_group(GROUP, (3, 2), rng())
+
+
+def test_one_vs_all_labels_each_row_for_every_class():
+    base = np.arange(21, dtype=np.float32)[:, None]
+    drawn = {"train": np.array([0, 20]), "validation": np.array([10]), "test": np.array([1])}
+    problem = one_vs_all("set", 3, base, GROUP, ["a", "b", "c"], drawn)
+    assert [task.name for task in problem.tasks] == ["a", "b", "c"]
+    assert (problem.dataset, problem.split) == ("set", 3)
+    assert problem.parts["train"].labels.tolist() == [[1, 0, 0], [0, 0, 1]]
+    assert problem.parts["train"].inputs.base is problem.parts["test"].inputs.base is base
+    assert problem.parts["validation"].inputs[:].tolist() == [[10.0]]
