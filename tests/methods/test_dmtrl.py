@@ -11,7 +11,16 @@ from mtbench_methods.dmtrl import DMTRLLAF, DMTRLTT, DMTRLTucker
 
 from mtbench.nn.alone import learn_alone
 from mtbench.nn.backbones import backbone
-from mtbench.testing.problems import RECIPE, OwnImages, OwnMulticlass, OwnRegression, SharedOneVsAll, SharedRegression
+from mtbench.testing.problems import (
+    RECIPE,
+    OwnImages,
+    OwnMulticlass,
+    OwnRegression,
+    SharedImages,
+    SharedOneVsAll,
+    SharedRegression,
+)
+from mtbench.trials import Status
 
 METHODS = (DMTRLLAF, DMTRLTucker, DMTRLTT)
 MINIATURES = (SharedOneVsAll, SharedRegression, OwnRegression, OwnMulticlass)
@@ -129,6 +138,16 @@ def test_batch_norm_and_its_statistics_belong_to_a_task(deep, method) -> None:
         assert buffer.shape[0] == 3
         assert not torch.equal(buffer, before[name])
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+@pytest.mark.parametrize(("miniature", "per_task"), [(SharedImages, 0), (OwnImages, 0), (OwnImages, 4)])
+def test_it_trains_on_images_in_both_layouts_and_repeats_itself(deep, method, miniature, per_task, monkeypatch) -> None:
+    recipe = dataclasses.replace(miniature.recipe, rows_per_task=per_task, max_epochs=3, learning_rate=0.003)
+    monkeypatch.setattr(miniature, "recipe", recipe)
+    first, second = (deep.train(method, miniature) for _ in range(2))
+    assert first.status == [Status.FINISHED]
+    np.testing.assert_array_equal(first.history["loss"], second.history["loss"])
+    assert first.history["loss"][0, -1] < first.history["loss"][0, 0]
 
 
 def test_weights_are_alike_within_groups_of_tasks(deep, method) -> None:
