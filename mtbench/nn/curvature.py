@@ -54,6 +54,11 @@ class Curvature:
         self.matrices = matrices
         self.n_features = n_features
 
+    def turned(self, axes: Tensor) -> Curvature:
+        """A'H_t A of every stream's axes A, [U, p, p]."""
+        # Stream by stream: a batched product may round differently with the number of streams.
+        return Curvature(torch.stack([a.mT @ h @ a for a, h in zip(axes, self.matrices, strict=True)]), self.n_features)
+
     @cached_property
     def _eigen(self) -> tuple[Tensor, Tensor]:
         """Eigenvalues [U, T or 1, p], not negative, and eigenvectors [U, T or 1, p, p] of every H_t."""

@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Self
 
+import torch
 from torch import Tensor
 
 from mtbench.nn.curvature import Curvature, streams_of
@@ -69,6 +70,28 @@ class LinearData(ABC):
         chosen = copy.copy(self)
         chosen._hold(self.stream[trials])
         return chosen
+
+    def in_mean_axes(self) -> tuple[Self, Tensor]:
+        """The same losses with the features turned into the axes of the tasks' mean curvature.
+
+        There a sum over tasks rounds in proportion to the curvature of each direction, not to the largest of all, and
+        directions in which no row extends are flat to the last bit. In the features' own axes the rounding of flat
+        directions, which a weak penalty alone holds, is most of what a solution owes to rounding.
+
+        Returns:
+            The losses, and the axes of each trial [R, p, p], 0 in place of flat ones: predictors are axes @ weights.
+        """
+        values, vectors = self._curvature.mean_eigen
+        axes = torch.eye(self.n_rows, dtype=vectors.dtype, device=vectors.device).repeat(len(vectors), 1, 1)
+        axes[:, : self.n_features, : self.n_features] = vectors * (values > 1e-14 * values[:, -1:])[:, None]
+        turned = copy.copy(self)
+        turned._curvature = self._curvature.turned(axes)
+        turned._turn(axes)
+        return turned, axes[self.stream]
+
+    @abstractmethod
+    def _turn(self, axes: Tensor) -> None:
+        """Turns what is kept of the inputs besides their curvature: axes [U, p, p]."""
 
     @abstractmethod
     def losses(self, weights: Tensor) -> Tensor:

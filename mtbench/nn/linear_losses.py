@@ -54,6 +54,10 @@ class SquaredLosses(LinearData):
         self._power = (row_weights * labels.square()).sum(-1)
         super().__init__(stream, inputs.shape[-1], n_labelled, 2.0 * second)
 
+    def _turn(self, axes: Tensor) -> None:
+        self._cross = _turned(self._cross, axes)
+        self._input_mean = _turned(self._input_mean, axes)
+
     def losses(self, weights: Tensor) -> Tensor:
         """L_t = w'Gw - 2 c'w + mean y^2."""
         return self.losses_and_gradient(weights)[0]
@@ -87,6 +91,11 @@ def _weighted_sum(row_weights: Tensor, inputs: Tensor) -> Tensor:
     if inputs.shape[1] == 1:
         return row_weights @ inputs[:, 0]
     return (row_weights[:, :, None] @ inputs)[:, :, 0]
+
+
+def _turned(rows: Tensor, axes: Tensor) -> Tensor:
+    """Rows times their stream's axes, [U, ..., p] and [U, p, p], stream by stream as in `Curvature.turned`."""
+    return torch.stack([x @ a for x, a in zip(rows, axes, strict=True)])
 
 
 def _second_moments(inputs: Tensor, row_weights: Tensor) -> Tensor:
@@ -124,6 +133,9 @@ class LogisticLosses(LinearData):
         same = inputs.shape[1] == 1 and bool((row_weights == row_weights[:, :1]).all())
         second = _second_moments(self._inputs, row_weights[:, :1] if same else row_weights)
         super().__init__(stream, d, n_labelled, 0.25 * second)
+
+    def _turn(self, axes: Tensor) -> None:
+        self._inputs = _turned(self._inputs, axes)
 
     def losses(self, weights: Tensor) -> Tensor:
         """The mean logistic losses."""

@@ -55,9 +55,11 @@ class GOMTL(SolverMethod):
     def solve(self, data: LinearData, params: GOMTLParams) -> LinearSolution:
         """Alternates S (a lasso per task) and L (a ridge), on quadratics that majorise the losses and touch them."""
         k = params.k
+        # |L|_F does not change when the features turn, and S does not see it.
+        turned, axes = data.in_mean_axes()
 
         def step(trials: Tensor, state: State) -> tuple[State, Tensor]:
-            some, mu, lambda_ = data.select(trials), params.mu[trials], params.lambda_[trials]
+            some, mu, lambda_ = turned.select(trials), params.mu[trials], params.lambda_[trials]
             bases, coefficients = state
             _, gradient = some.losses_and_gradient(bases @ coefficients)
             # b_t of the quadratic w'H_t w / 2 - b_t'w that has the loss' own gradient at the present weights.
@@ -68,8 +70,9 @@ class GOMTL(SolverMethod):
             losses = some.losses(bases @ coefficients)
             return (bases, coefficients), losses.sum(1) + penalty(some, bases, coefficients, mu, lambda_)
 
-        start = initial_bases(data, light_ridge(data), k)
+        start = initial_bases(turned, light_ridge(turned), k)
         bases, coefficients = descend(step, start, self.tolerance, self.max_rounds)
+        bases = axes @ bases
         learned = {"bases": bases[:, : data.n_features, :k], "coefficients": coefficients[:, :k]}
         return LinearSolution(bases @ coefficients, n_parameters=k * (data.n_features + data.n_tasks), learned=learned)
 

@@ -9,6 +9,7 @@ import torch
 from mtbench_methods.go_mtl import GOMTL, penalty
 from mtbench_methods.stl import STL
 
+from mtbench import Part, Problem, Task, TaskKind
 from mtbench.testing.problems import OwnRegression
 
 
@@ -55,6 +56,23 @@ def test_stacked_equals_alone(miniature, solving) -> None:
     solving.assert_stacked_equals_alone(
         GOMTL(), miniature, k=2, mu=[1e-3, 1e-2, 0.1, 1.0], lambda_=[0.1, 0.01, 0.01, 0.1]
     )
+
+
+def test_features_that_depend_on_each_other_do_not_amplify_rounding(solving) -> None:
+    # As in School: codes that add up to a constant column, and percentages beside them.
+    rng = np.random.default_rng(0)
+    task = np.repeat(np.arange(12), 30)
+    codes = np.eye(4)[rng.integers(4, size=len(task))]
+    x = np.concatenate([codes, codes.sum(1, keepdims=True), rng.uniform(0, 90, size=(len(task), 2))], 1)
+    y = 20 + x @ rng.normal(size=7) + 0.3 * task * codes[:, 0] + 10 * rng.normal(size=len(task))
+    part = Part(x.astype(np.float32), y[:, None].astype(np.float32), task)
+    tasks = tuple(Task(f"school_{t}", TaskKind.REGRESSION) for t in range(12))
+    problem = Problem("codes", 0, tasks, dict.fromkeys(("train", "validation", "test"), part))
+    mu, lambda_ = [1e-3, 1e-2, 1e-4, 3e-4, 1e-3], [1e-4, 1e-3, 1e-2, 1e-4, 3e-4]
+    together = solving.fit(GOMTL(), solving.data([problem], [0] * 5, False), k=3, mu=mu, lambda_=lambda_)
+    for r in range(5):
+        alone = solving.fit(GOMTL(), solving.data([problem], [0], False), k=3, mu=mu[r], lambda_=lambda_[r])
+        torch.testing.assert_close(together.weights[r], alone.weights[0], rtol=2e-10, atol=2e-10)
 
 
 def test_as_many_bases_as_tasks_without_penalty_are_single_task_learning(solving, patient) -> None:

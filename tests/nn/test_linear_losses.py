@@ -1,5 +1,6 @@
 """Losses of linear predictors, against a slow loop over trials, tasks and rows."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mtbench import LinearData, Problem, TaskKind
-from mtbench.nn.linear_problems import linear_support
+from mtbench.nn.linear_problems import linear_data, linear_support
 from mtbench.testing.problems import OwnMulticlass, OwnRegression
 
 TRIALS = [1, 0, 1]
@@ -98,3 +99,32 @@ def test_support_names_what_is_missing(dataset: type) -> None:
     reason = linear_support(dataset().load(Path(), 0, None))
     assert (reason is None) == (dataset is OwnRegression)
     assert reason is None or "binary" in reason
+
+
+def test_turned_into_the_axes_of_the_mean_curvature_losses_stay_what_they_are(data: LinearData) -> None:
+    turned, axes = data.in_mean_axes()
+    v = weights_for(data)
+    torch.testing.assert_close(turned.losses(v), data.losses(axes @ v))
+    torch.testing.assert_close(turned.losses_and_gradient(v)[1], axes.mT @ data.losses_and_gradient(axes @ v)[1])
+    offset, expected = (
+        turned.with_intercept(v)[:, data.n_features :],
+        data.with_intercept(axes @ v)[:, data.n_features :],
+    )
+    torch.testing.assert_close(offset, expected)
+    d = data.n_features
+    mean = turned.curvature()[data.stream].mean(1)[:, :d, :d]
+    torch.testing.assert_close(mean, torch.diag_embed(data.mean_curvature_eigen()[0]), rtol=1e-9, atol=1e-9)
+
+
+def test_a_direction_in_which_no_row_extends_is_flat_to_the_last_bit() -> None:
+    problem = OwnRegression().load(Path(), 0, None)
+    doubled = {
+        name: replace(part, inputs=np.concatenate([part.inputs, 100 * part.inputs[:, :1]], 1))
+        for name, part in problem.parts.items()
+    }
+    data = linear_data([replace(problem, parts=doubled)], [0], False, torch.device("cpu"))
+    turned, axes = data.in_mean_axes()
+    assert (axes[..., 0] == 0).all()
+    assert (turned.curvature()[:, :, 0] == 0).all()
+    assert (turned.linear_term()[..., 0] == 0).all()
+    assert (turned.curvature()[:, :, 1, 1] > 0).all()
