@@ -102,6 +102,17 @@ class Dataset(ABC):
         """
         return tuple(source.path for source in self.sources)
 
+    def download_bytes(self, root: Path, options: Any) -> int:
+        """Bytes that are still to be fetched, 0 where nobody knows how many: by default those of missing sources.
+
+        Args:
+            root: The data root; nothing is read of it but which files there are.
+            options: An instance of `Options`.
+        """
+        if all((root / path).is_file() for path in self.files(root, options)):
+            return 0
+        return sum(source.n_bytes for source in self.sources if not (root / source.path).is_file())
+
     def check(self, root: Path, path: str) -> None:
         """Makes sure of the whole content of a file. The default knows the sources.
 

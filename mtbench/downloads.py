@@ -17,10 +17,11 @@ from pathlib import Path
 
 from mtbench.errors import DataError
 from mtbench.http_download import download
-from mtbench.preparation import offline
+from mtbench.preparation import offline, report
 from mtbench.sources import Source
 
 _CHUNK = 1 << 16
+_REPORT_EVERY = 1 << 24  # bytes
 _LABEL = {"sha256": "SHA-256", "md5": "MD5"}
 
 
@@ -174,11 +175,14 @@ def _remembered(path: Path, size: int, changed_ns: int, algorithm: str) -> str:
 
 def _content_digest(path: Path, compressed: bool, algorithm: str) -> str:
     """Hash of the bytes, uncompressed if they are compressed; says so in words where they cannot be uncompressed."""
-    digest = hashlib.new(algorithm, usedforsecurity=False)
+    digest, done, size = hashlib.new(algorithm, usedforsecurity=False), 0, path.stat().st_size
     try:
         with gzip.open(path) if compressed else path.open("rb") as stream:
             while chunk := stream.read(_CHUNK):
                 digest.update(chunk)
+                done += len(chunk)
+                if done % _REPORT_EVERY == 0:
+                    report(f"{path.name}: hashing", done, 0 if compressed else size, "B")
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         return f"a broken gzip file ({error})"
     return digest.hexdigest()

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from mtbench.errors import DataError
+from mtbench.preparation import report
 from mtbench.tasks import Array
 
 # Keeps HDF5 from loading filter plugins named by a file; it is read when the library starts.
@@ -27,6 +28,7 @@ os.environ["HDF5_PLUGIN_PRELOAD"] = "::"
 import h5py
 
 FORMAT = "mtbench images 1"
+_REPORT_EVERY = 256  # images
 _TYPES = (np.dtype(np.uint8), np.dtype(np.float32))
 Column = Array | list[str]
 """Numbers of any shape, or texts."""
@@ -145,7 +147,9 @@ def cache_sha256(path: Path) -> str:
 def _write_images(stored: Any, images: Iterable[tuple[int, Array]], dataset: str) -> None:
     n, shape = stored.shape[0], stored.shape[1:]
     written = np.zeros(n, dtype=bool)
-    for place, image in images:
+    for done, (place, image) in enumerate(images):
+        if done % _REPORT_EVERY == 0:
+            report(f"{dataset}: decoding", done, n, "images")
         if image.dtype != stored.dtype or image.shape != shape:
             raise DataError(
                 f"{dataset}: image {place} must be {stored.dtype} of shape {shape}; found {image.dtype} of shape "

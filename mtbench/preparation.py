@@ -33,6 +33,20 @@ def offline() -> bool:
 
 
 @contextlib.contextmanager
+def kept_offline() -> Iterator[None]:
+    """Switches fetching off meanwhile, here and in processes that are started."""
+    before = os.environ.get(OFFLINE)
+    os.environ[OFFLINE] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[OFFLINE]
+        else:
+            os.environ[OFFLINE] = before
+
+
+@contextlib.contextmanager
 def watched(listener: Listener) -> Iterator[None]:
     """Tells a listener of all that is prepared meanwhile."""
     token = _listener.set(listener)

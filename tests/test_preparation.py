@@ -3,7 +3,7 @@ import os
 import pytest
 
 from mtbench import DataError
-from mtbench.preparation import cache_place, made
+from mtbench.preparation import cache_place, kept_offline, made, offline, report, watched
 
 
 @pytest.fixture(autouse=True)
@@ -99,3 +99,23 @@ def test_no_room_anywhere_is_a_data_error_that_says_where(root, make, user_cache
     with pytest.raises(DataError, match=r"set: cannot write .*--data DIR or MTBENCH_DATA") as caught:
         made(root, "set/images.h5", "key", make, "set")
     assert str(user_cache) in str(caught.value)
+
+
+def test_fetching_is_switched_off_for_a_while(monkeypatch):
+    monkeypatch.delenv("MTBENCH_OFFLINE", raising=False)
+    with kept_offline():
+        assert offline()
+    assert not offline()
+    monkeypatch.setenv("MTBENCH_OFFLINE", "yes")
+    with kept_offline():
+        pass
+    assert os.environ["MTBENCH_OFFLINE"] == "yes"
+
+
+def test_reports_reach_whoever_watches_and_nobody_else():
+    told = []
+    report("images", 1, 2, "images")
+    with watched(lambda *what: told.append(what)):
+        report("images", 2, 2, "images")
+    report("images", 3, 3, "images")
+    assert told == [("images", 2, 2, "images")]

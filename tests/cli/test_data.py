@@ -2,11 +2,16 @@
 
 import gzip
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from mtbench.cli import main
+from mtbench.cli.preparing import how_far, progress_shown
 from mtbench.data_root import data_root
+from mtbench.preparation import report
 
 CONTENT = b"a,b\n1,2\n"
 
@@ -177,3 +182,183 @@ def test_prepare_takes_the_options_of_a_data_set(made, tmp_path):
     result = made("prepare", "made", "--option", "made.size=9")
     assert result.exit_code == 1
     assert "made.size must be one of 8, 16; found '9'" in result.stderr
+
+
+LICENCED = """
+import os
+from pathlib import Path
+from mtbench import Dataset, Reference, Source, fetch, hookimpl, tunable
+from mtbench.preparation import report
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Options:
+    n: int = tunable(1)
+
+class First(Dataset):
+    name = "family_first"
+    title = "First"
+    licence = "CC BY 9.0"
+    licence_text = "You may do\\nas you like."
+    citation = Reference("First", "Nowhere 2020")
+    selection_metric = report_metric = "rmse"
+    Options = Options
+    sources = (
+        Source("family/a.csv", "{sha256}", "http://127.0.0.1:9/a.csv", 8_000_000),
+        Source("family/b.csv", "{sha256}", "http://127.0.0.1:9/b.csv", 1_000_000),
+    )
+
+    def prepare(self, root, options=None):
+        if os.environ.get("MTBENCH_OFFLINE") or options is None:
+            return super().prepare(root)
+        report("a.csv", 1, 2, "B")
+        for source in self.sources:
+            (root / source.path).parent.mkdir(parents=True, exist_ok=True)
+            (root / source.path).write_bytes({content!r})
+        print("prepared with", options.n)
+
+    def load(self, root, split, options):
+        raise NotImplementedError
+
+class Second(First):
+    name = "family_second"
+    licence_text = ""
+
+@hookimpl
+def mtbench_datasets():
+    return [First, Second]
+"""
+
+
+@pytest.fixture
+def licenced(mtbench, tmp_path):
+    """Runs `mtbench data` with a family of two data sets, whose first has a licence to be shown."""
+    path = tmp_path / "licenced.py"
+    path.write_text(
+        LICENCED.replace("{sha256}", hashlib.sha256(CONTENT).hexdigest()).replace("{content!r}", repr(CONTENT))
+    )
+    return lambda *words: mtbench("data", *words, "--plugin", path, "--data", tmp_path / "root")
+
+
+@pytest.fixture
+def terminal(monkeypatch, licenced, tmp_path):
+    """Runs it as if at a terminal, with what is typed there."""
+
+    def run(typed, *words):
+        monkeypatch.setattr("mtbench.cli.preparing.at_a_terminal", lambda: True)
+        words = ["data", *words, "--plugin", tmp_path / "licenced.py", "--data", tmp_path / "root"]
+        return CliRunner().invoke(main, [str(word) for word in words], input=typed)
+
+    return run
+
+
+N = ("--option", "family_first.n=3")
+
+
+def test_a_licence_is_shown_and_asked_for_at_a_terminal(terminal, tmp_path):
+    result = terminal("y\n", "prepare", "family_first", *N)
+    assert result.exit_code == 0, result.output
+    assert "You may do\nas you like." in result.stdout
+    assert "family_first: fetch 9 MB under this licence? [y/N]: y" in result.stdout
+    assert (tmp_path / "root" / "family" / "a.csv").is_file()
+
+
+def test_nothing_is_fetched_where_the_licence_is_not_accepted(terminal, tmp_path):
+    result = terminal("n\n", "prepare", "family_first", *N)
+    assert result.exit_code == 1
+    assert "Error: family_first: nothing was fetched: its licence was not accepted." in result.stderr
+    assert not (tmp_path / "root").exists()
+
+
+def test_yes_shows_the_licence_and_does_not_ask(terminal):
+    result = terminal("", "prepare", "family_first", *N, "--yes")
+    assert result.exit_code == 0, result.output
+    assert "as you like." in result.stdout
+    assert "[y/N]" not in result.stdout
+
+
+def test_without_a_terminal_a_line_says_what_going_on_means(licenced):
+    result = licenced("prepare", "family_first", *N)
+    assert result.exit_code == 0, result.output
+    assert "as you like." in result.stdout
+    assert (
+        "family_first: no terminal to ask at; going on takes this licence as accepted, as --yes does" in result.stdout
+    )
+
+
+def test_a_licence_is_not_shown_again_where_nothing_is_to_be_fetched(terminal):
+    terminal("y\n", "prepare", "family_first", *N)
+    result = terminal("", "prepare", "family_first")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "family_first: present; licence: CC BY 9.0\nfamily_first: 2 files verified\n"
+
+
+def test_options_reach_the_preparation(licenced):
+    assert "prepared with 3" in licenced("prepare", "family_first", *N).stdout
+    result = licenced("prepare", "family_first", "--option", "family_first.m=3")
+    assert result.exit_code == 1
+    assert "'m'" in result.stderr
+    result = licenced("prepare", "family_first", "--option", "famly_first.n=3")
+    assert "Unknown data set 'famly_first'. Did you mean 'family_first'?" in result.stderr
+
+
+def test_the_name_of_a_family_stands_for_all_of_it(licenced):
+    assert [line.split()[0] for line in licenced("list", "family").stdout.splitlines()[2:]] == [
+        "family_first", "family_second",
+    ]  # fmt: skip
+    assert licenced("list", "family", "family_second").stdout == licenced("list", "family").stdout
+    assert licenced("list", "famil").exit_code == 1
+
+
+@pytest.mark.parametrize("how", ["option", "variable"])
+def test_offline_says_of_every_missing_file_where_it_comes_from_and_goes(licenced, tmp_path, monkeypatch, how):
+    monkeypatch.delenv("MTBENCH_OFFLINE", raising=False)
+    if how == "variable":
+        monkeypatch.setenv("MTBENCH_OFFLINE", "1")
+    result = licenced("prepare", "family", *(["--offline"] if how == "option" else []))
+    assert result.exit_code == 1
+    first, also, *_ = result.stderr.splitlines()
+    for word in ("family_first", "http://127.0.0.1:9/a.csv", str(tmp_path / "root" / "family" / "a.csv"), "--offline"):
+        assert word in first
+    assert also == f"  missing too: {tmp_path / 'root' / 'family' / 'b.csv'}, from http://127.0.0.1:9/b.csv"
+    assert "Error: family_second: " in result.stderr
+    assert "as you like." not in result.stdout
+    assert not (tmp_path / "root").exists()
+    assert os.environ.get("MTBENCH_OFFLINE") == ("1" if how == "variable" else None)
+
+
+def test_offline_data_that_are_there_are_verified(licenced):
+    licenced("prepare", "family_first", *N)
+    result = licenced("prepare", "family_first", "--offline")
+    assert result.exit_code == 0, result.output
+    assert "2 files verified" in result.stdout
+
+
+def test_what_is_to_be_downloaded_shrinks_with_what_is_there(licenced, tmp_path):
+    (tmp_path / "root" / "family").mkdir(parents=True)
+    (tmp_path / "root" / "family" / "a.csv").write_bytes(CONTENT)
+    assert "1 of 2 files missing  1 MB" in licenced("list", "family_first").stdout
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [((1_500_000, 3_000_000, "B"), "1.5 MB of 3 MB"), ((1500, 0, "B"), "1.5 kB"), ((3, 8, "shards"), "3 of 8 shards"),
+     ((12345, 0, "images"), "12,345 images")],
+)  # fmt: skip
+def test_progress_is_told_in_the_unit_of_what_is_counted(state, words):
+    assert how_far(*state) == words
+
+
+def test_progress_is_shown_in_a_terminal_and_nowhere_else(monkeypatch, capsys):
+    with progress_shown():
+        report("a.csv", 1, 2, "B")
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    with progress_shown():
+        report("a.csv", 1, 2, "B")
+        report("a.csv", 2, 2, "B")
+        report("images", 1, 0, "images")
+    shown = capsys.readouterr().err
+    assert "images" in shown

@@ -14,7 +14,7 @@ from tfrecords import tfrecord
 
 import mtbench.http_download
 from mtbench import DataError, Problem
-from mtbench.preparation import watched
+from mtbench.preparation import kept_offline, watched
 from mtbench.testing import DatasetContract
 
 VERTICAL = [v for v, n in LABELS_OF.items() for _ in range(n)]
@@ -187,6 +187,16 @@ def test_preparing_goes_on_with_the_shard_that_is_missing(raw, monkeypatch):
     assert good == damaged.read_bytes()
 
 
+def test_what_is_to_be_fetched_shrinks_with_what_is_there(raw, tmp_path):
+    options = YouTube8M.Options()
+    nothing = YouTube8M().download_bytes(tmp_path / "empty", options)
+    assert nothing == 2 * (5_150_000 + 1_470_000)
+    YouTube8M().prepare(raw)
+    assert YouTube8M().download_bytes(raw, options) == 0
+    (raw / "youtube8m" / "video" / "validate0001.h5").unlink()
+    assert YouTube8M().download_bytes(raw, options) == 1_470_000
+
+
 def test_shards_under_the_servers_names_serve_too(raw):
     for partition in youtube8m.PARTITIONS:
         (raw / "youtube8m" / f"{partition}0001.tfrecord").rename(raw / "youtube8m" / f"{partition}ab.tfrecord")
@@ -210,6 +220,17 @@ def test_missing_shards_are_fetched_compared_with_the_plan_and_not_kept(raw, ser
     YouTube8M().prepare(raw)
     assert len(server["asked"]) == 4
     load(raw)
+
+
+def test_offline_a_missing_shard_is_named_with_its_address(raw):
+    (raw / "youtube8m" / "train0001.tfrecord").unlink()
+    with (
+        kept_offline(),
+        pytest.raises(DataError, match="shard 1 of train is missing, and nothing is fetched") as caught,
+    ):
+        YouTube8M().prepare(raw)
+    assert "http://us.data.yt8m.org/2/video/train/trainab.tfrecord" in str(caught.value)
+    assert str(raw / "youtube8m" / "trainab.tfrecord") in str(caught.value)
 
 
 def test_a_shard_that_is_not_what_the_plan_says_is_refused(raw, server):

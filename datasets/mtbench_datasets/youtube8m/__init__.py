@@ -51,7 +51,7 @@ from mtbench import (
 )
 from mtbench.downloads import content_digest, fetch_unhashed
 from mtbench.image_cache import ImageCache, cache_sha256, check_cache, open_cache, write_cache
-from mtbench.preparation import made, report
+from mtbench.preparation import made, offline, report
 from mtbench_datasets.youtube8m.official import (
     N_LABELS,
     N_SHARDS,
@@ -68,6 +68,8 @@ from mtbench_datasets.youtube8m.official import (
 
 VOCABULARY = "youtube8m/vocabulary.csv"
 PARTITIONS = ("train", "validate")
+SHARD_BYTES = (5_150_000, 1_470_000)
+"""Of an average shard of each partition."""
 N_TASKS = 16
 Numbers = NDArray[np.int64]
 
@@ -100,6 +102,11 @@ give appropriate credit, link to the licence and say what you changed. It comes 
     def files(self, root: Path, options: YouTube8MOptions) -> tuple[str, ...]:
         """The vocabulary and the converted shards."""
         return (VOCABULARY, *(converted(p, number) for p in PARTITIONS for number in range(options.shards)))
+
+    def download_bytes(self, root: Path, options: YouTube8MOptions) -> int:
+        """What the missing shards have on average: the publisher states 31 GB for all."""
+        missing = [path for path in self.files(root, options)[1:] if not (root / path).is_file()]
+        return sum(SHARD_BYTES[Path(path).name.startswith(PARTITIONS[1])] for path in missing)
 
     def check(self, root: Path, path: str) -> None:
         """Reads the vocabulary, or compares a converted shard with the SHA-256 that it was written with."""
@@ -166,6 +173,12 @@ give appropriate credit, link to the licence and say what you changed. It comes 
             if (root / "youtube8m" / name).is_file():
                 return root / "youtube8m" / name, False
         name = shard_name(partition, number)
+        if offline():
+            raise DataError(
+                f"{self.name}: shard {number} of {partition} is missing, and nothing is fetched (--offline or "
+                f"MTBENCH_OFFLINE). Get it from {SHARD_URL.format(partition, name)} and put it at "
+                f"{root / 'youtube8m' / name}."
+            )
         plan = f"youtube8m/video_{partition}.json"
         fault = functools.partial(plan_fault, partition)
         md5 = json.loads(fetch_unhashed(PLAN_URL.format(partition), root, plan, self.name, fault).read_bytes())["files"]
