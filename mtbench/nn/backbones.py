@@ -149,7 +149,8 @@ class Conv4(Backbone):
         self.n_stages, self.n_features = len(self.channels) + 1, 512
         widths = (channels, *self.channels)
         pairs = list(pairwise(widths))
-        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairs)
+        # Without biases, which batch norm takes out again: their gradients would be rounding, blown up by Adam.
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1, bias=False) for a, b in pairs)
         self.norms = nn.ModuleList(nn.BatchNorm2d(b) for _, b in pairs)
         self.activations = nn.ModuleList(activation() for _ in range(self.n_stages))
         self.pool = nn.MaxPool2d(2, ceil_mode=True)
