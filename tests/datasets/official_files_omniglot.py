@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mtbench_datasets import omniglot
+from mtbench_datasets.omniglot import archives
 from PIL import Image
 
 ALPHABETS = {"background": {"Zeta_(Late)": 2, "Alpha": 3}, "evaluation": {"Mu": 2}}
@@ -17,7 +18,7 @@ ALPHABETS = {"background": {"Zeta_(Late)": 2, "Alpha": 3}, "evaluation": {"Mu": 
 
 def write_omniglot(root: Path, patch: pytest.MonkeyPatch) -> None:
     """Writes both archives, and lets the loader expect what they show."""
-    number, archives = 0, []
+    number, expected = 0, []
     for part, archive in zip(ALPHABETS, omniglot.ARCHIVES, strict=True):
         files = {}
         for alphabet, n_characters in ALPHABETS[part].items():
@@ -28,16 +29,16 @@ def write_omniglot(root: Path, patch: pytest.MonkeyPatch) -> None:
                     files[f"{folder}/{number:04}_{drawer:02}.png"] = png(drawn(number, drawer))
         path = root / archive.source.path
         write_zip(path, f"images_{part}", files)
-        names, bits = omniglot._shown(path, "omniglot")
-        archives.append(
+        shown = archives.shown(path, "omniglot")
+        expected.append(
             dataclasses.replace(
                 archive,
                 alphabets=len(ALPHABETS[part]),
                 characters=sum(ALPHABETS[part].values()),
-                sha256=omniglot.shown_sha256(names, bits),
+                sha256=archives.shown_sha256(*shown),
             )
         )
-    patch.setattr(omniglot, "ARCHIVES", tuple(archives))
+    patch.setattr(omniglot, "ARCHIVES", tuple(expected))
 
 
 def drawn(number: int, drawer: int) -> np.ndarray:

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mtbench_datasets import omniglot
-from mtbench_datasets.omniglot import ARCHIVES, Omniglot, OmniglotOptions, shrunk
+from mtbench_datasets.omniglot import ARCHIVES, Omniglot, OmniglotOptions
+from mtbench_datasets.omniglot.archives import shrunk
 from official_files_omniglot import drawn, png, write_omniglot, write_zip
+from PIL import Image
 
 from mtbench import DataError, Problem
 from mtbench.testing import DatasetContract
@@ -97,7 +99,7 @@ def test_full_size_is_the_ink_itself():
 def test_images_are_decoded_once_and_prepare_does_it_too(root, monkeypatch):
     Omniglot().prepare(root)
     assert (root / "omniglot" / "images_28.h5").is_file()
-    monkeypatch.setattr(omniglot, "_shown", lambda *args: pytest.fail("decoded again"))
+    monkeypatch.setattr(omniglot, "shown", lambda *args: pytest.fail("decoded again"))
     load(root)
 
 
@@ -224,7 +226,7 @@ def test_a_real_image_is_the_one_of_its_character(real):
     assert problem.tasks[-1].name == "ULOG"
     with zipfile.ZipFile(real / ARCHIVES[1].source.path) as archive:
         (name,) = [n for n in archive.namelist() if "/ULOG/character01/" in n and n.endswith("_03.png")]
-        with omniglot.Image.open(io.BytesIO(archive.read(name))) as image:
+        with Image.open(io.BytesIO(archive.read(name))) as image:
             expected = shrunk((~np.asarray(image)).astype(np.uint8), 28)
     images = np.concatenate(
         [np.asarray(p.inputs)[(p.task == 49) & (p.labels[:, 0] == 0)] for p in problem.parts.values()]

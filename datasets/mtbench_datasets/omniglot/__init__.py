@@ -20,17 +20,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
 import json
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from mtbench import (
     DataError,
@@ -49,24 +44,12 @@ from mtbench import (
     seed_from,
     tunable,
 )
-from mtbench.archives import members
 from mtbench.image_cache import ImageCache, open_cache, write_cache
 from mtbench.preparation import found, made
+from mtbench_datasets.omniglot.archives import DRAWERS, SIDE, Archive, shown, shrunk, unpacked
 
 ADDRESS = "https://github.com/brendenlake/omniglot/raw/master/python/"
-SIDE, DRAWERS = 105, 20
-MEMBER = re.compile(r"images_(?:background|evaluation)/([^/]+)/(character\d\d)/\d{4}_(\d\d)\.png")
 VALIDATION_SHARE = 10
-
-
-@dataclass(frozen=True)
-class Archive:
-    """What one of the two archives must show."""
-
-    source: Source
-    alphabets: int
-    characters: int
-    sha256: str
 
 
 def _source(file: str, n_bytes: int, md5: str) -> Source:
@@ -134,15 +117,15 @@ otherwise, arising from, out of or in connection with the Software or the use or
         decoded = found(root, _place(size), self._key(size)) is not None
         for archive in ARCHIVES:
             path = root / archive.source.path
-            if not (path.is_file() and (decoded or self._fault(archive, path) is None)):
-                self._check(archive, fetch(archive.source, root, self.name))
+            if not (path.is_file() and (decoded or archive.fault(path, self.name) is None)):
+                archive.check(fetch(archive.source, root, self.name), self.name)
         self._cache(root, size)
 
     def check(self, root: Path, path: str) -> None:
         """Compares what an archive shows with what it must show."""
         for archive in ARCHIVES:
             if archive.source.path == path:
-                self._check(archive, self._there(archive, root))
+                archive.check(archive.there(root, self.name), self.name)
 
     def content_hash(self, root: Path, options: Any) -> str:
         """Stands for the images of any packing."""
@@ -177,7 +160,7 @@ otherwise, arising from, out of or in connection with the Software or the use or
         place, key = _place(size), self._key(size)
         if not (root / place).is_file():
             for archive in ARCHIVES:
-                self._there(archive, root)
+                archive.there(root, self.name)
         path = made(root, place, key, lambda target: self._decode(root, size, key, target), self.name)
         cache = _opened(path, path.stat().st_mtime_ns, self.name)
         if cache.attributes.get("key") != key:
@@ -193,129 +176,34 @@ otherwise, arising from, out of or in connection with the Software or the use or
         return hashlib.sha256(json.dumps(record).encode()).hexdigest()
 
     def _decode(self, root: Path, size: int, key: str, target: Path) -> None:
-        names: list[str] = []
-        ink: list[NDArray[np.uint8]] = []
+        """Writes the images of both archives in order of their names, and beside them what each is."""
+        images = {}
         for archive in ARCHIVES:
-            path = self._there(archive, root)
-            self._check(archive, path)
-            own, bits = _shown(path, self.name)
-            names += own
-            ink.append(bits)
-        bits = np.concatenate(ink)
-        order = sorted(range(len(names)), key=names.__getitem__)
-        keys = [names[i].split("/") for i in order]
-        alphabets, task = np.unique([alphabet for alphabet, *_ in keys], return_inverse=True)
-        _, character = np.unique(["/".join(key[:2]) for key in keys], return_inverse=True)
+            path = archive.there(root, self.name)
+            archive.check(path, self.name)
+            images |= dict(zip(*shown(path, self.name), strict=True))
+        names = [name.split("/") for name in sorted(images)]
+        alphabets, task = np.unique([alphabet for alphabet, *_ in names], return_inverse=True)
+        _, character = np.unique(["/".join(name[:2]) for name in names], return_inverse=True)
         first = np.searchsorted(task, np.arange(len(alphabets)))
         columns = {
             "task": task.astype(np.int64), "label": (character - character[first][task]).astype(np.int64),
-            "character": character.astype(np.int64), "drawer": np.array([int(drawer) for *_, drawer in keys]),
+            "character": character.astype(np.int64), "drawer": np.array([int(drawer) for *_, drawer in names]),
             "alphabet": [str(alphabet) for alphabet in alphabets],
         }  # fmt: skip
-        images = ((place, shrunk(_unpacked(bits[i]), size)) for place, i in enumerate(order))
-        write_cache(target, self.name, (len(names), size, size), images, columns, {"key": key, "source": ADDRESS})
-
-    def _there(self, archive: Archive, root: Path) -> Path:
-        path = root / archive.source.path
-        if not path.is_file():
-            raise DataError(
-                f"{self.name}: no file '{archive.source.path}', looked for at {path}. `mtbench data prepare "
-                f"{self.name}` fetches it; or name the folder that holds it with --data DIR or MTBENCH_DATA."
-            )
-        return path
-
-    def _check(self, archive: Archive, path: Path) -> None:
-        fault = self._fault(archive, path)
-        if fault is not None:
-            raise DataError(
-                f"{self.name}: {path} {fault}. Delete it, and `mtbench data prepare {self.name}` fetches it again."
-            )
-
-    def _fault(self, archive: Archive, path: Path) -> str | None:
-        """What an archive must show and shows, where that is not the same."""
-        try:
-            names, bits = _shown(path, self.name)
-        except DataError as error:
-            return f"cannot be read ({error})"
-        characters = {name.rpartition("/")[0] for name in names}
-        alphabets = {name.partition("/")[0] for name in names}
-        expected = (archive.alphabets, archive.characters, DRAWERS * archive.characters)
-        counts = (len(alphabets), len(characters), len(names))
-        if counts != expected:
-            return f"must show {_counts(*expected)}; found {_counts(*counts)}"
-        sha256 = shown_sha256(names, bits)
-        if sha256 != archive.sha256:
-            return f"must show images with SHA-256 {archive.sha256}; found {sha256}"
-        return None
+        pixels = (shrunk(unpacked(images[name]), size) for name in sorted(images))
+        about = {"key": key, "source": ADDRESS}
+        write_cache(target, self.name, (len(names), size, size), enumerate(pixels), columns, about)
 
 
 def _place(size: int) -> str:
     return f"omniglot/images_{size}.h5"
 
 
-def _counts(alphabets: int, characters: int, images: int) -> str:
-    return f"{alphabets:,} alphabets, {characters:,} characters and {images:,} images"
-
-
 @functools.lru_cache(maxsize=2)
 def _opened(path: Path, changed_ns: int, dataset: str) -> ImageCache:
     """One object for all splits of a process, so that its stacks see that they share their images."""
     return open_cache(path, dataset)
-
-
-def _shown(path: Path, dataset: str) -> tuple[list[str], NDArray[np.uint8]]:
-    """What an archive shows: names "alphabet/character/drawer" in order, and the ink of each, packed [n, 1379]."""
-    state = path.stat()
-    return _decoded(path, state.st_size, state.st_mtime_ns, dataset)
-
-
-@functools.lru_cache(maxsize=2)
-def _decoded(path: Path, size: int, changed_ns: int, dataset: str) -> tuple[list[str], NDArray[np.uint8]]:
-    shown = dict(_images(path, dataset))
-    names = sorted(shown)
-    return names, np.stack([shown[name] for name in names]) if names else np.zeros((0, 1379), np.uint8)
-
-
-def _images(path: Path, dataset: str) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    for name, stream in members(path, dataset, lambda name: MEMBER.fullmatch(name) is not None):
-        try:
-            with Image.open(io.BytesIO(stream.read())) as image:
-                pixels = np.asarray(image.convert("1"))
-        except (UnidentifiedImageError, OSError, ValueError) as error:
-            raise DataError(f"{dataset}: {name} of {path} must be a PNG image; found {error}.") from error
-        if pixels.shape != (SIDE, SIDE):
-            raise DataError(f"{dataset}: {name} of {path} must have {SIDE} x {SIDE} pixels; found {pixels.shape}.")
-        yield "/".join(MEMBER.fullmatch(name).groups()), np.packbits(~pixels)  # type: ignore[union-attr]
-
-
-def shown_sha256(names: list[str], bits: NDArray[np.uint8]) -> str:
-    """SHA-256 over names and ink, one image after the other."""
-    digest = hashlib.sha256()
-    for name, ink in zip(names, bits, strict=True):
-        digest.update(name.encode() + b"\0" + ink.tobytes())
-    return digest.hexdigest()
-
-
-def _unpacked(bits: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Ink [105, 105], 0 or 1."""
-    return np.unpackbits(bits, count=SIDE * SIDE).reshape(SIDE, SIDE)
-
-
-def shrunk(ink: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Ink [105, 105] of 0 and 1 as bytes [size, size]: the mean over each pixel's square times 255, rounded.
-
-    Overlaps are counted in units of 1 / size, which makes them whole numbers; float64 adds those exactly, in any order.
-    """
-    overlap = _overlap(size)
-    total = (overlap @ ink @ overlap.T).astype(np.int64)
-    return ((510 * total + SIDE**2) // (2 * SIDE**2)).astype(np.uint8)
-
-
-@functools.cache
-def _overlap(size: int) -> NDArray[np.float64]:
-    """How much of pixel j of 105 lies in pixel i of `size`, times `size`: [size, 105], rows sum to 105."""
-    old, new = np.arange(SIDE + 1) * size, np.arange(size + 1)[:, None] * SIDE
-    return np.maximum(np.minimum(old[1:], new[1:]) - np.maximum(old[:-1], new[:-1]), 0).astype(np.float64)
 
 
 @hookimpl
