@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from mtbench.dataset import Dataset
@@ -30,6 +29,11 @@ class Chunk:
 
     rows: slice | Array
     per_task: int = 0
+
+    @property
+    def n_rows(self) -> int:
+        """How many."""
+        return self.rows.stop - self.rows.start if isinstance(self.rows, slice) else len(self.rows)
 
 
 Sweep = tuple[list[Chunk], Array | None]
@@ -62,7 +66,7 @@ class Evaluator:
             if not len(positions):
                 continue
             chunks, place = self._sweep(u, part, max(1, _CHUNK // (self._width * len(positions))))
-            values = torch.cat([predict(positions, u, chunk) for chunk in chunks], 1).cpu().numpy()
+            values = _swept(predict, positions, u, chunks).cpu().numpy()
             found.append((positions, values if place is None else values[:, place]))
         result = np.empty((len(trials), *found[0][1].shape[1:]), found[0][1].dtype)
         for positions, values in found:
@@ -90,6 +94,23 @@ class Evaluator:
         if (u, part, step) not in self._sweeps:
             self._sweeps[u, part, step] = (_by_task if self._by_task else _in_order)(self._problems[u], part, step)
         return self._sweeps[u, part, step]
+
+
+def _swept(predict: Predictor, positions: Array, u: int, chunks: Sequence[Chunk]) -> Tensor:
+    """Predictions chunk by chunk: [r, rows of all chunks, O or C].
+
+    Each is copied into its place at once. Kept apart, they would lie in memory between the large tensors that a chunk
+    leaves free, and the next chunk would find no room there: of a LeNet's validation that takes gigabytes.
+    """
+    found, done = None, 0
+    for chunk in chunks:
+        values = predict(positions, u, chunk)
+        if found is None:
+            found = values.new_empty(len(positions), sum(c.n_rows for c in chunks), values.shape[2])
+        found[:, done : done + chunk.n_rows] = values
+        done += chunk.n_rows
+    assert found is not None, "a part has at least one row"
+    return found
 
 
 def _in_order(problem: Problem, part: str, step: int) -> Sweep:
