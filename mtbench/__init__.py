@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mtbench.sources import Source
     from mtbench.splits import draw_by_group
     from mtbench.tasks import Layout, Part, Problem, Rows, Task, TaskKind
+    from mtbench.trials import Status
 
 _HOMES = {
     "mtbench.batch": ("Batch",),
@@ -47,14 +48,15 @@ _HOMES = {
     "mtbench.splits": ("draw_by_group",),
     "mtbench.sources": ("Source",),
     "mtbench.tasks": ("Layout", "Part", "Problem", "Rows", "Task", "TaskKind"),
+    "mtbench.trials": ("Status",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Batch", "DataError", "Dataset", "Engine", "GradientMethod", "Job", "JobFailed", "Layout", "LinearData",
     "LinearSolution", "Method", "MtbenchError", "NoOptions", "NoParams", "Part", "PluginError", "Problem", "Recipe",
-    "Reference", "Rows", "SolverMethod", "Source", "StoreError", "StudyError", "Task", "TaskKind", "UnknownName",
-    "draw_by_group", "fetch", "hookimpl", "load", "run_job", "seed_from", "tunable", "verified",
+    "Reference", "Rows", "SolverMethod", "Source", "Status", "StoreError", "StudyError", "Task", "TaskKind",
+    "UnknownName", "draw_by_group", "fetch", "hookimpl", "load", "run_job", "seed_from", "tunable", "verified",
 ]  # fmt: skip
 
 

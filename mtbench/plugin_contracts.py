@@ -18,6 +18,10 @@ NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 """What a method, data set or engine may be called: lower-case words joined by underscores."""
 
 
+LOCAL_ENGINE = "local"
+"""The engine that is no plugin's."""
+
+
 def check_method(cls: Any) -> None:
     """Checks that a class can serve as a method.
 
@@ -72,7 +76,20 @@ def check_engine(cls: Any) -> None:
     Raises:
         PluginError: It cannot; says what must hold and what was found.
     """
-    _check_class(cls, (object,))
+    # Named, not imported: engines are a floor above.
+    mro = cls.__mro__ if isinstance(cls, type) else ()
+    contract = [c for c in mro if (c.__module__, c.__qualname__) == ("mtbench.engines.base", "Engine")]
+    if not contract:
+        raise PluginError(f"The hook must return a list of subclasses of mtbench.Engine; found {cls!r}.")
+    _check_class(cls, tuple(contract))
+    if cls.name == LOCAL_ENGINE:
+        raise PluginError(f"{cls.__qualname__}.name must not be '{LOCAL_ENGINE}', which is mtbench's own engine.")
+    try:
+        inspect.signature(cls).bind("auto")
+    except (TypeError, ValueError) as error:
+        raise PluginError(
+            f"{cls.__qualname__}(devices) must work with one text, such as 'auto'; found: {error}"
+        ) from None
 
 
 def _check_class(cls: Any, bases: tuple[type, ...]) -> None:

@@ -15,7 +15,7 @@ import pluggy
 
 from mtbench import names
 from mtbench.errors import PluginError, UnknownName
-from mtbench.plugin_contracts import check_dataset, check_engine, check_method
+from mtbench.plugin_contracts import LOCAL_ENGINE, check_dataset, check_engine, check_method
 from mtbench.plugin_hooks import Hooks
 from mtbench.plugin_sources import Found, Owner, describe_fault, installed_plugins, plugin_file
 
@@ -121,6 +121,15 @@ class Plugins:
         """
         return self._only(name, "data set", self.datasets)  # type: ignore[no-any-return]
 
+    def engine(self, name: str) -> type[Any]:
+        """The engine of that name that a plugin offers.
+
+        Raises:
+            UnknownName: There is none.
+            PluginError: Several plugins offer it.
+        """
+        return self._only(name, "engine", self.engines, LOCAL_ENGINE)  # type: ignore[no-any-return]
+
     def owner(self, name: str) -> Owner:
         """Who provides the method, data set or engine of that name.
 
@@ -176,10 +185,11 @@ class Plugins:
             return
         registry[cls.name] = cls
 
-    def _only(self, name: str, kind: str, registry: dict[str, Any]) -> Any:
+    def _only(self, name: str, kind: str, registry: dict[str, Any], *built_in: str) -> Any:
         if name not in registry:
-            hint = f"`mtbench list {kind.replace(' ', '')}s` shows all {len(registry)}."
-            raise UnknownName.among(kind, name, registry, hint)
+            known = [*built_in, *registry]
+            hint = f"`mtbench list {kind.replace(' ', '')}s` shows all {len(known)}."
+            raise UnknownName.among(kind, name, known, hint)
         if len(self._offered[name]) > 1:
             raise PluginError(_taken(name, self._offered[name]))
         return registry[name]

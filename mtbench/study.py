@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from mtbench.errors import StudyError
 
@@ -18,6 +19,7 @@ def _as_list(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
+_LOCAL_DEVICES = r"auto|cpu(:[1-9][0-9]*)?|cuda:[0-9]+(,cuda:[0-9]+)*"
 Values = Annotated[list[Scalar], BeforeValidator(_as_list)]
 
 
@@ -34,7 +36,8 @@ class Study(BaseModel):
         selection: The rule that selects from validation results.
         stack_size: Trials per stack, or "auto".
         dtype: "float32", or "float64" for tests.
-        devices: "auto", "cpu", "cpu:2" (two workers), or "cuda:0,cuda:1".
+        engine: Where stacks run: "local", or an engine of a plugin.
+        devices: Of the local engine: "auto", "cpu", "cpu:2" (two workers), or "cuda:0,cuda:1". Others have their own.
         time_limit: Seconds a stack may take; None for no limit.
         out: The store.
         plugins: Plugin files, relative to the study file.
@@ -54,7 +57,8 @@ class Study(BaseModel):
     selection: Literal["per_split", "across_splits"] = "per_split"
     stack_size: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     dtype: Literal["float32", "float64"] | None = None
-    devices: str = Field(default="auto", pattern=r"^(auto|cpu(:[1-9][0-9]*)?|cuda:[0-9]+(,cuda:[0-9]+)*)$")
+    engine: str = Field(default="local", min_length=1)
+    devices: str = Field(default="auto", min_length=1)
     time_limit: float | None = Field(default=None, gt=0)
     out: Path = Path("results/default")
     plugins: list[Path] = []
@@ -66,6 +70,13 @@ class Study(BaseModel):
     @classmethod
     def _unique(cls, names: list[str]) -> list[str]:
         return list(dict.fromkeys(names))
+
+    @field_validator("devices")
+    @classmethod
+    def _known_to_the_engine(cls, devices: str, others: ValidationInfo) -> str:
+        if others.data.get("engine") == "local" and not re.fullmatch(_LOCAL_DEVICES, devices):
+            raise ValueError("devices of the local engine")
+        return devices
 
     @field_validator("set")
     @classmethod
@@ -87,6 +98,7 @@ _EXPECTED = {
     "search": "default, grid or random:N with N at least 1",
     "stack_size": "auto or a whole number, at least 1",
     "devices": "auto, cpu, cpu:N or a list such as cuda:0,cuda:1",
+    "engine": "the name of an engine",
     "methods": "a list of names, at least one",
     "datasets": "a list of names, at least one",
     "splits": "a whole number, at least 1",

@@ -60,6 +60,8 @@ def test_a_study_says_all_that_is_to_be_run(tmp_path):
         (GOOD + 'search = "random:0"', r"key 'search': expected default, grid or random:N"),
         (GOOD + 'stack_size = "big"', r"key 'stack_size': expected auto or a whole number, at least 1; found 'big'"),
         (GOOD + "stack_size = 0", r"key 'stack_size': expected auto or a whole number, at least 1; found 0"),
+        (GOOD + 'engine = ""', r"key 'engine': expected the name of an engine; found ''"),
+        (GOOD + 'devices = "cpu:0"', r"key 'devices': expected auto"),
         (GOOD + 'devices = "tpu"', r"key 'devices': expected auto, cpu, cpu:N or a list such as cuda:0,cuda:1"),
         (GOOD + 'dtype = "float16"', r"key 'dtype': expected .*'float32' or 'float64'; found 'float16'"),
         (GOOD + "time_limit = -1", r"key 'time_limit': expected a number of seconds above 0; found -1"),
@@ -92,3 +94,8 @@ def test_a_study_cannot_be_changed():
     study = Study(methods=["nn"], datasets=["digits"])
     with pytest.raises(ValueError, match="frozen"):
         study.splits = 3
+
+
+def test_the_devices_of_other_engines_are_left_to_them():
+    study = study_from({"methods": ["nn"], "datasets": ["digits"], "devices": "one,two", "engine": "ssh"}, "Options")
+    assert (study.engine, study.devices) == ("ssh", "one,two")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
 
 import click
 
+from mtbench import __version__
 from mtbench.cli.options import data_option, plugin_option, plugins_with_warnings
 from mtbench.cli.tables import print_table
 from mtbench.dataset import Dataset
@@ -16,12 +18,12 @@ from mtbench.plugins import Plugins
 
 
 @click.command("list")
-@click.argument("what", type=click.Choice(["methods", "datasets", "plugins"]))
+@click.argument("what", type=click.Choice(["methods", "datasets", "engines", "plugins"]))
 @click.option("--format", "format_", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @plugin_option
 @data_option
 def list_(what: str, format_: str, plugin_files: tuple[Path, ...], root: Path) -> None:
-    """Lists methods, data sets (and whether their data are there) or plugins.
+    """Lists methods, data sets (and whether their data are there), engines or plugins.
 
     \b
     Examples:
@@ -34,6 +36,8 @@ def list_(what: str, format_: str, plugin_files: tuple[Path, ...], root: Path) -
         rows = method_rows(plugins)
     elif what == "datasets":
         rows = dataset_rows(plugins, root)
+    elif what == "engines":
+        rows = engine_rows(plugins)
     else:
         rows = plugin_rows(plugins)
     if format_ == "json":
@@ -77,6 +81,16 @@ def dataset_rows(plugins: Plugins, root: Path) -> list[dict[str, Any]]:
     ]
 
 
+def engine_rows(plugins: Plugins) -> list[dict[str, Any]]:
+    """One record for each engine: mtbench's own, then those of plugins by name."""
+    from mtbench.engines import LocalEngine
+
+    rows = [{"name": LocalEngine.name, "title": _first_line(LocalEngine), "from": f"mtbench {__version__}"}]
+    for name, engine in sorted(plugins.engines.items()):
+        rows.append({"name": name, "title": _first_line(engine), "from": _provider(plugins, name)})
+    return rows
+
+
 def plugin_rows(plugins: Plugins) -> list[dict[str, Any]]:
     """One record for each plugin that was loaded, in loading order."""
     offered = {name: plugins.owner(name) for name in (*plugins.methods, *plugins.datasets, *plugins.engines)}
@@ -103,6 +117,10 @@ def data_state(dataset: type[Dataset], root: Path, options: Any = None) -> str:
 def _provider(plugins: Plugins, name: str) -> str:
     owner = plugins.owner(name)
     return owner.plugin if owner.distribution == "file" else f"{owner.distribution} {owner.version}"
+
+
+def _first_line(cls: type) -> str:
+    return (inspect.getdoc(cls) or "").partition("\n")[0]
 
 
 def _text(value: Any) -> str:

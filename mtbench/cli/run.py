@@ -41,6 +41,7 @@ _INTERRUPTED = 130
 @click.option("--option", "options", multiple=True, metavar="DATASET.NAME=V", help="Changes a data set's option.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="The store.  [default: results/default]")
 @data_option
+@click.option("--engine", metavar="NAME", help="Where stacks run: local, or an engine of a plugin.  [default: local]")
 @click.option("--devices", metavar="LIST", help="auto, cpu, cpu:N or cuda:0,cuda:1.  [default: auto]")
 @click.option(
     "--refit/--no-refit", default=None, help="Train the selected setting again on training + validation rows."
@@ -67,8 +68,10 @@ def run(study_file: Path | None, root: Path, plugin_files: tuple[Path, ...], dry
         study = _study(study_file, plugin_files, given)
         plugins = plugins_with_warnings(study.plugins)
         # Imported late, so that mistakes above are answered without waiting for torch.
+        from mtbench.engines.chosen import engine_class
         from mtbench.grid import plan_cells
 
+        engine_class(study.engine, plugins)
         cells = plan_cells(study, plugins, root)
         if dry_run:
             _show_plan(cells, study)
@@ -82,11 +85,11 @@ def run(study_file: Path | None, root: Path, plugin_files: tuple[Path, ...], dry
 
 def _run(study: Study, cells: Sequence[PlannedCell], plugins: Plugins, root: Path) -> Summary:
     from mtbench.cli.display import display
-    from mtbench.engines import LocalEngine
+    from mtbench.engines.chosen import make_engine
     from mtbench.runner import Runner
     from mtbench.store import Store
 
-    engine = LocalEngine(study.devices)
+    engine = make_engine(study.engine, study.devices, plugins)
     try:
         store = Store.create(study.out)
         with display(cells) as watcher:
@@ -180,7 +183,7 @@ def _study(path: Path | None, plugin_files: tuple[Path, ...], given: dict[str, A
     for name in ("methods", "datasets"):
         if given[name]:
             values[name] = [word.strip() for word in given[name].split(",") if word.strip()]
-    for name in ("splits", "seeds", "search", "out", "devices", "refit", "selection", "dtype", "time_limit"):
+    for name in ("splits", "seeds", "search", "out", "engine", "devices", "refit", "selection", "dtype", "time_limit"):
         if given[name] is not None:
             values[name] = given[name]
     if given["stack_size"] is not None:

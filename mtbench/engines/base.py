@@ -80,7 +80,9 @@ class Engine(ABC):
 
     @abstractmethod
     def submit(self, job: Job) -> Future[bytes]:
-        """Starts a job and returns at once. Callers keep at most `slots` of them unfinished.
+        """Starts a job and returns at once: while it does not, the run tells no progress and looks after nothing else.
+
+        Callers keep at most `slots` jobs unfinished.
 
         Args:
             job: The work. It can be pickled; `run_job` does it, in whatever process or machine that is called.

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+import pytest
 
 from mtbench import Job, JobFailed, run_job
 from mtbench.grid import plan_cells
@@ -17,8 +21,8 @@ from mtbench.trials import Status
 PLUGIN = Path(__file__).parents[1] / "tiny_plugin.py"
 
 
-def job(tmp_path, act="train"):
-    study = Study(methods=["probe"], datasets=["tiny"], splits=1, set={"probe.act": act})
+def job(tmp_path, act="train", mark=""):
+    study = Study(methods=["probe"], datasets=["tiny"], splits=1, set={"probe.act": act, "probe.mark": str(mark)})
     (cell,) = plan_cells(study, load_plugins([PLUGIN]), tmp_path)
     return Job("train", tuple(cell.trials()), {}, tmp_path, (PLUGIN,), tmp_path / "job.log", None, {"search": "mine"})
 
@@ -31,23 +35,36 @@ def test_a_job_gives_the_bytes_of_its_result_after_a_journey(tmp_path):
     assert result.provenance["search"] == "mine"
 
 
-ELSEWHERE = """
-import pickle, sys
-from mtbench import JobFailed, run_job
-try:
-    run_job(pickle.load(sys.stdin.buffer))
-except JobFailed as error:
-    sys.stdout.buffer.write(pickle.dumps(error))
-"""
+@pytest.fixture
+def far_side(monkeypatch):
+    """A process that does the job it is sent."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    command = [sys.executable, "-m", "mtbench.engines.here"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        yield process
+        process.kill()
 
 
-def test_a_job_that_fails_elsewhere_comes_back_with_the_reason_and_the_last_lines_of_its_log(tmp_path):
-    work = pickle.dumps(job(tmp_path, "raise"))
-    done = subprocess.run([sys.executable, "-c", ELSEWHERE], input=work, capture_output=True, check=True)
-    failed = pickle.loads(done.stdout)
+def test_a_job_that_fails_elsewhere_comes_back_with_the_reason_and_the_last_lines_of_its_log(tmp_path, far_side):
+    far_side.stdin.write(pickle.dumps(job(tmp_path, "raise")))
+    far_side.stdin.flush()
+    failed = pickle.loads(far_side.stdout.read())
     assert isinstance(failed, JobFailed)
     assert failed.status is Status.FAILED
     assert str(failed) == failed.reason
     assert failed.reason.startswith("ValueError: an act of misbehaviour (/")
     assert "in misbehave" in failed.log
-    assert done.stderr == b""
+    assert far_side.stderr.read() == b""
+    assert far_side.wait() == 0
+
+
+def test_a_process_elsewhere_ends_with_whoever_started_it(tmp_path, far_side):
+    far_side.stdin.write(pickle.dumps(job(tmp_path, "wait", tmp_path / "never")))
+    far_side.stdin.flush()
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "never.begun").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    far_side.stdin.close()
+    assert far_side.stdout.read() == b""
+    assert far_side.wait() == 1
