@@ -108,6 +108,13 @@ class GradientMethod(Method):
             elif isinstance(module, Copies):
                 module.start_from(weights)
 
+    def learning_rate_factors(self, model: nn.Module) -> Mapping[str, float]:
+        """Parameters that learn faster or slower than the rest: factors of the learning rate by name.
+
+        A name is that of a parameter, or of a module and means all that it holds. All trials of a stack have the same.
+        """
+        return {}
+
     def after_step(self, model: nn.Module, batch: Batch, params: Any) -> Mapping[str, Tensor]:
         """Closed-form updates every `update_every` steps: new values by name of a parameter or buffer."""
         return {}

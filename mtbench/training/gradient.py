@@ -70,7 +70,7 @@ class GradientStack:
         self._state = self.models.initial
         self.progress = Progress.start(self._state)
         rates = torch.tensor([float(t.params[LEARNING_RATE]) for t in trials], device=device, dtype=self._dtype)
-        self._optimiser = optimiser_for(self._recipe, self._state.theta, rates)
+        self._optimiser = optimiser_for(self._recipe, self._state.theta, rates, self.models.rate_factors)
         one_of_each = list(streams.values())
         train = self._part("train")
         self._batches = Batches(self._problems, one_of_each, self._stream_split, train, self._recipe, device)
@@ -256,6 +256,11 @@ class GradientStack:
     def backbone(self) -> dict[str, Array]:
         """The models' backbone at each trial's best epoch, each [K, ...], by its own names."""
         return {name: value.cpu().numpy() for name, value in self.models.backbone(self.progress.snapshot).items()}
+
+    @property
+    def theta(self) -> Tensor:
+        """Parameters of the trials still held, [R, P]."""
+        return self._state.theta
 
     @property
     def n_parameters(self) -> int:

@@ -103,6 +103,7 @@ class StackedModels:
     Attributes:
         initial: The freshly initialised state of the trials it was made from.
         ramped: Names of the hyperparameters that a recipe's ramp applies to.
+        rate_factors: What each parameter's learning rate is multiplied by, [P]; None where the method names none.
     """
 
     def __init__(
@@ -136,6 +137,7 @@ class StackedModels:
         self._params = method_params(method, trials[0])
         self.ramped = [name for name, known in describe(method.Params).items() if known.ramped]
         self.initial = StackState(theta, buffers, hyper)
+        self.rate_factors = self._rate_factors(method.learning_rate_factors(models[0]))
 
     @property
     def n_parameters(self) -> int:
@@ -158,6 +160,20 @@ class StackedModels:
                 )
         tasks = torch.arange(n_tasks, device=self._device)
         return torch.cat([tasks.repeat_interleave(size // n_tasks) for size in self._sizes])
+
+    def _rate_factors(self, by_name: Mapping[str, float]) -> Tensor | None:
+        if not by_name:
+            return None
+        factors = torch.ones(len(self._shapes), device=self._device, dtype=self.initial.theta.dtype)
+        for prefix, factor in by_name.items():
+            named = [i for i, name in enumerate(self._shapes) if name == prefix or name.startswith(prefix + ".")]
+            if not named:
+                raise PluginError(
+                    f"learning_rate_factors must name parameters, or modules that have some; found '{prefix}' among "
+                    f"{', '.join(self._shapes)}."
+                )
+            factors[named] = factor
+        return factors.repeat_interleave(torch.tensor(self._sizes, device=self._device))
 
     def leaves(self, theta: Tensor) -> dict[str, Tensor]:
         """Views of theta by parameter name, [R, ...], each a leaf that gradients are taken by."""

@@ -294,3 +294,36 @@ def test_after_step_updates_buffers_of_each_trial() -> None:
         trials = [dataclasses.replace(t, epochs=4) for t in miniature_trials(method, dataset, SETTINGS[:n])]
         # 60 rows in batches of 16: four steps an epoch, an update every second.
         np.testing.assert_array_equal(run(method, dataset, trials).learned["count"], np.full(n, 8.0))
+
+
+class Hasty(Linear):
+    """Its bias learns faster."""
+
+    name = "hasty_test"
+
+    def learning_rate_factors(self, model: nn.Module) -> dict[str, float]:
+        return {"bias": 10.0}
+
+
+def test_parameters_learn_at_the_rate_that_the_method_names() -> None:
+    dataset = SharedOneVsAll()
+    problem = dataset.load(NOWHERE, 0, dataset.Options())
+    moved = []
+    for method in (Linear(), Hasty()):
+        trials = with_recipe(miniature_trials(method, dataset, SETTINGS[:2]), batch_size=0, max_epochs=1)
+        stack = GradientStack(method, {0: problem}, trials, dataset, torch.device("cpu"))
+        before = {name: value.clone() for name, value in stack.models.leaves(stack.theta).items()}
+        stack.train_epoch()
+        moved.append({name: value - before[name] for name, value in stack.models.leaves(stack.theta).items()})
+    torch.testing.assert_close(moved[1]["weight"], moved[0]["weight"], rtol=0, atol=1e-12)
+    torch.testing.assert_close(moved[1]["bias"], 10 * moved[0]["bias"], rtol=0, atol=1e-12)
+
+
+def test_a_rate_for_no_parameter_is_refused() -> None:
+    class Wrong(Hasty):
+        def learning_rate_factors(self, model: nn.Module) -> dict[str, float]:
+            return {"bia": 10.0}
+
+    dataset, method = SharedOneVsAll(), Wrong()
+    with pytest.raises(PluginError, match=r"must name parameters.*found 'bia' among weight, bias"):
+        run(method, dataset, miniature_trials(method, dataset))
