@@ -1,0 +1,129 @@
+"""MMoE: experts that all tasks share, and for each task a gate that says how much of which to use for a row.
+
+Paper: Ma, Zhao, Yi, Chen, Hong and Chi, Modeling Task Relationships in Multi-task Learning with Multi-gate
+Mixture-of-Experts, KDD 2018, eqs. (6) to (8).
+
+Shapes: B rows, T tasks, E experts, d numbers of a row laid flat, k features, h units of a tower, C outputs of the
+widest task. Experts f_i are backbones of the recipe's kind, [B, k] each; with G [T, d, E], V [T, k, h] and S [T, h, C]
+
+    g_t(x) = softmax(x G_t)                 (8)
+    f_t(x) = sum_i g_t(x)_i f_i(x)          (7)
+    y_t    = relu(f_t(x) V_t + c_t) S_t + b_t   (6)
+
+Departures: gates start at 0, so that every expert counts the same for every task at first; the paper leaves their start
+open. Gates have no weight decay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, hookimpl, tunable
+from mtbench.nn.backbones import backbone
+from mtbench.nn.copies import Copies
+from mtbench.nn.decay import half_squares
+from mtbench.nn.heads import Heads, by_task
+
+_MEMORY = 0.99  # share of the running mean that a step keeps
+
+
+@dataclass(frozen=True, kw_only=True)
+class MMoEParams:
+    """Hyperparameters of MMoE.
+
+    Attributes:
+        experts: E.
+        tower: h, units of each task's hidden layer.
+        lambda_: Weight of half the squared norms of all layers but the gates.
+    """
+
+    experts: int = tunable(8, choices=(4, 8, 16), help="experts")
+    tower: int = tunable(64, choices=(16, 64, 256), help="units of each task's tower")
+    lambda_: float = tunable(1e-4, grid=(1e-2, 1e-3, 1e-4, 1e-5), low=1e-6, high=1e-2, help="l2 on all layers")
+
+
+class ExpertsNet(nn.Module):
+    """Experts, and a gate, a tower and a head for each task.
+
+    Attributes:
+        experts: E backbones of the recipe's kind.
+        G: [T, d, E], at 0.
+        V: [T, k, h], Glorot-uniform.
+        c: [T, h], at 0.
+        heads: One for each task.
+        gate_means: [T, E], running means of the gates over the rows of each task in training.
+    """
+
+    gate_means: Tensor
+
+    def __init__(self, problem: Problem, recipe: Recipe, n_experts: int, h: int) -> None:
+        super().__init__()
+        n_tasks = problem.n_tasks
+        self.experts = Copies(lambda: backbone(problem, recipe), n_experts)
+        k = int(self.experts.template.n_features)
+        self.G = nn.Parameter(torch.zeros(n_tasks, problem.n_features, n_experts))
+        self.V = nn.Parameter(torch.stack([nn.init.xavier_uniform_(torch.empty(k, h)) for _ in range(n_tasks)]))
+        self.c = nn.Parameter(torch.zeros(n_tasks, h))
+        self.heads = Heads(problem, h)
+        self.register_buffer("gate_means", torch.full((n_tasks, n_experts), 1 / n_experts))
+        self._linear = recipe.activation == "identity"
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Outputs [B, O]."""
+        found = self.experts(batch.inputs)
+        rows = batch.inputs.flatten(1)
+        gates = torch.softmax((by_task(rows, batch) if batch.per_task else rows) @ self.G, -1)
+        if self.training:
+            self._note(gates.detach(), batch)
+        if batch.per_task:
+            own = found.unflatten(1, (-1, batch.per_task))
+            features = torch.einsum("tbe,etbk->tbk", gates, own)
+        else:
+            features = torch.einsum("tbe,ebk->tbk", gates, found)
+        hidden = features @ self.V + self.c[:, None]
+        return self.heads(hidden if self._linear else torch.relu(hidden), batch)
+
+    def _note(self, gates: Tensor, batch: Batch) -> None:
+        """Takes the gates [T, b or B, E] of a batch into their running means; tasks without a row keep theirs."""
+        if batch.per_task or batch.task is None:
+            self.gate_means.mul_(_MEMORY).add_((1 - _MEMORY) * gates.mean(1))
+            return
+        tasks = torch.arange(len(gates), device=gates.device)
+        own = (batch.task == tasks[:, None]).to(gates.dtype)
+        n_rows = own.sum(1)
+        means = torch.einsum("tb,tbe->te", own, gates) / n_rows.clamp(min=1.0)[:, None]
+        weight = (1 - _MEMORY) * (n_rows > 0).to(gates.dtype)
+        self.gate_means.add_(weight[:, None] * (means - self.gate_means))
+
+
+class MMoE(GradientMethod):
+    """Tasks share experts, and each weighs them anew for every row."""
+
+    name = "mmoe"
+    reference = Reference(
+        "Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts", "KDD 2018"
+    )
+    Params = MMoEParams
+
+    def build(self, problem: Problem, params: MMoEParams, recipe: Recipe) -> nn.Module:
+        """Backbones as experts, and a gate, a tower and a head for each task."""
+        return ExpertsNet(problem, recipe, params.experts, params.tower)
+
+    def objective(self, model: ExpertsNet, batch: Batch, params: MMoEParams) -> Tensor:
+        """sum_t L_t + lambda / 2 |experts, towers, S|^2."""
+        decay = half_squares(model.experts, model.V, model.c, model.heads.S)
+        return batch.task_losses(model(batch)).sum() + params.lambda_ * decay
+
+    def learned(self, model: ExpertsNet, params: MMoEParams) -> Mapping[str, Tensor]:
+        """Mean gates [T, E] over the rows of each task."""
+        return {"gates": model.gate_means}
+
+
+@hookimpl
+def mtbench_methods() -> list[type[GradientMethod]]:
+    """The method of this file."""
+    return [MMoE]

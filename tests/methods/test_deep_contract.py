@@ -1,0 +1,83 @@
+"""What every deep method keeps on images: it trains over backbones with and without batch norm, in both layouts.
+
+A new deep method adds its name to METHODS.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mtbench import GradientMethod
+from mtbench.hyperparameters import describe
+from mtbench.plugins import load_plugins
+from mtbench.testing.methods import assert_same
+from mtbench.testing.problems import Miniature, OwnImages, SharedImages, miniature_trials
+from mtbench.training import train_stack
+from mtbench.trials import StackResult, Status
+
+METHODS = ("hard_sharing", "stl_deep", "cross_stitch", "mmoe", "mrn", "soft_order", "taan", "taan_trace_norm")
+CASES = {
+    "shared": (SharedImages, 0),
+    "own": (OwnImages, 0),
+    "own, rows of each task": (OwnImages, 4),
+}
+
+
+@pytest.fixture(scope="module")
+def methods() -> dict[str, Any]:
+    return load_plugins().methods
+
+
+@pytest.fixture(params=METHODS)
+def method(request: pytest.FixtureRequest, methods: dict[str, Any]) -> GradientMethod:
+    found: GradientMethod = methods[request.param]()
+    return found
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> tuple[type[Miniature], int]:
+    return CASES[request.param]
+
+
+@pytest.mark.parametrize("backbone", ["lenet", "conv4"])
+def test_a_stack_trains_to_finite_results_that_are_each_trials_own(
+    method: GradientMethod, case: tuple[type[Miniature], int], backbone: Any
+) -> None:
+    miniature, rows_per_task = case
+    dataset = miniature()
+    dataset.recipe = dataclasses.replace(
+        miniature.recipe, backbone=backbone, rows_per_task=rows_per_task, batch_size=12, max_epochs=2
+    )
+    problems = {split: dataset.load(Path(), split, None) for split in (0, 1)}
+    reason = method.supports(problems[0])
+    if reason is not None:
+        pytest.skip(reason)
+    settings = [{**smallest(method), "learning_rate": rate} for rate in (0.002, 0.003)]
+    # Of two splits and two settings, two trials that have neither in common.
+    trials = miniature_trials(method, dataset, settings, splits=(0, 1))[1:3]
+    together = train_stack(method, problems, trials, dataset)
+    assert together.status == [Status.FINISHED] * 2, together.reason
+    assert all(np.isfinite(matrix).all() for matrix in together.learned.values())
+    for r, trial in enumerate(trials):
+        alone = train_stack(method, problems, [trial], dataset)
+        assert_same(row_of(together, r), alone, tolerance=1e-8)
+        for name, matrix in alone.learned.items():
+            np.testing.assert_allclose(together.learned[name][r], matrix[0], 1e-8, 1e-8, err_msg=name)
+
+
+def smallest(method: GradientMethod) -> dict[str, Any]:
+    """The smallest of each hyperparameter that comes in sizes: networks that are quick to train."""
+    known = describe(type(method).Params)
+    return {name: min(h.choices) for name, h in known.items() if h.kind is int and h.choices}
+
+
+def row_of(result: StackResult, r: int) -> StackResult:
+    """One trial of a stack whose trials all trained to the end."""
+    metrics = {part: {name: v[r : r + 1] for name, v in found.items()} for part, found in result.metrics.items()}
+    history = {name: rows[r : r + 1] for name, rows in result.history.items()}
+    return StackResult(result.trials[r : r + 1], result.status[r : r + 1], result.reason[r : r + 1], metrics, history)
