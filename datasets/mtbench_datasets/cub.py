@@ -161,6 +161,12 @@ class CUB(Dataset):
         there = found(root, CACHE, self._key())
         if there is not None:
             return there
+        if not (root / ARCHIVE.path).is_file():
+            raise DataError(
+                f"{self.name}: no file '{ARCHIVE.path}', looked for at {root / ARCHIVE.path}. `mtbench data prepare "
+                f"{self.name} --option {self.name}.classes=200` fetches it; or name the folder that holds it with "
+                "--data DIR or MTBENCH_DATA."
+            )
         archive = verified(ARCHIVE, root, self.name)
         return made(root, CACHE, self._key(), lambda target: _decode(archive, target, self.name), self.name)
 

@@ -92,6 +92,13 @@ def test_the_first_species_are_those_of_all(root, monkeypatch):
     assert two.parts["test"].inputs.index.tolist() == [6, 7, 8, 9, 16, 17, 18, 19]
 
 
+def test_what_fetches_all_species_is_said_where_only_the_first_are_there(tmp_path, monkeypatch):
+    write_first_birds(tmp_path, monkeypatch)
+    assert load(tmp_path, classes=50).n_tasks == 4
+    with pytest.raises(DataError, match="`mtbench data prepare cub --option cub.classes=200` fetches it"):
+        load(tmp_path, classes=200)
+
+
 def test_an_archive_of_other_numbers_is_refused(root, monkeypatch):
     monkeypatch.setattr(cub, "N_CLASSES", 200)
     with pytest.raises(DataError, match="must list 40 images.*and 200 species; found 40, 40, 40, 40, 4"):
