@@ -59,11 +59,11 @@ class Batch:
         mask: [B, T], 1 where a row has a label for a task; None where every row has all its labels.
         task: int64 [B], the task of each row (own layout), else None.
         n_train: [T], N_t: labelled training rows of each task in the whole training part.
-        n_examples: [T], the same, but of a binary task only the rows labelled 1: in one-vs-all problems the images of
-            each class.
         layout: Constants of the problem.
         per_task: Own layout: where it is not 0, the batch has so many rows of each task, in the order of the tasks.
         key: While a model trains, an int64 scalar that no two steps share; see `mtbench.nn.dropout`.
+        n_examples: [T], as `n_train`, but of a binary task only the rows labelled 1: in one-vs-all problems the images of
+            each class. None for as many as `n_train`.
     """
 
     inputs: Tensor
@@ -71,10 +71,10 @@ class Batch:
     mask: Tensor | None
     task: Tensor | None
     n_train: Tensor
-    n_examples: Tensor
     layout: TaskLayout
     per_task: int = 0
     key: Tensor | None = None
+    n_examples: Tensor | None = None
 
     def size_offset(self, delta: Tensor | float) -> Tensor:
         """The offset of each task's loss, delta / sqrt(N_t / N_mean), with N_t the task's `n_examples`: [T].
@@ -82,7 +82,8 @@ class Batch:
         It expresses that tasks of few examples are less reliable ("Deep Asymmetric Multi-task Feature Learning",
         section 3.2).
         """
-        return delta * (self.n_examples.mean() / self.n_examples.clamp(min=1.0)).sqrt()
+        n = self.n_train if self.n_examples is None else self.n_examples
+        return delta * (n.mean() / n.clamp(min=1.0)).sqrt()
 
     def own_outputs(self, outputs: Tensor) -> Tensor:
         """The outputs of each row's own task: [B, O] -> [B, C], padded columns repeating the task's first."""

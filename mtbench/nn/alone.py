@@ -73,7 +73,7 @@ def random_batches(problem: Problem, recipe: Recipe, n_epochs: float) -> Iterato
             rows = order[_places(problem.task_sizes(), per_task, rng)]
             task = torch.arange(n_tasks).repeat_interleave(per_task)
         inputs, labels, mask = _tensors(problem, part, rows)
-        yield Batch(inputs, labels, mask, task, sizes[0], sizes[1], layout, per_task)
+        yield Batch(inputs, labels, mask, task, sizes[0], layout, per_task, n_examples=sizes[1])
 
 
 def _places(sizes: Array, per_task: int, rng: np.random.Generator) -> Array:

@@ -111,10 +111,10 @@ def batch_of(columns: Mapping[str, Tensor], layout: TaskLayout, per_task: int = 
         columns.get("mask"),
         columns.get("task"),
         columns["n_train"],
-        columns["n_examples"],
         layout,
         per_task,
         columns.get("key"),
+        columns["n_examples"],
     )
 
 
