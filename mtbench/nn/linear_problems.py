@@ -16,14 +16,21 @@ from mtbench.nn.linear import LinearData
 from mtbench.nn.linear_losses import LogisticLosses, SquaredLosses
 from mtbench.tasks import Array, Part, Problem, TaskKind
 
+MOST_FEATURES = 4096
+"""Of a row, for linear solvers: a task's matrix of features by features then takes 134 MB, and its factors hours."""
+
 
 def linear_support(problem: Problem) -> str | None:
     """None, or why linear solvers cannot train on a problem: what a solver method's `supports` returns."""
-    if problem.only(TaskKind.BINARY):
-        return None
-    if problem.only(TaskKind.REGRESSION) and problem.n_outputs == problem.n_tasks:
-        return None
-    return "its linear solver needs tasks that are all binary, or all regressions with one output"
+    single = problem.only(TaskKind.REGRESSION) and problem.n_outputs == problem.n_tasks
+    if not (problem.only(TaskKind.BINARY) or single):
+        return "its linear solver needs tasks that are all binary, or all regressions with one output"
+    if problem.n_features > MOST_FEATURES:
+        return (
+            f"its linear solver works with matrices of features by features, of at most {MOST_FEATURES:,}; rows of "
+            f"{problem.dataset} have {problem.n_features:,}"
+        )
+    return None
 
 
 def linear_data(problems: Sequence[Problem], stream: ArrayLike, intercept: bool, device: torch.device) -> LinearData:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtbench import LinearData, Problem, TaskKind
+from mtbench import LinearData, Part, Problem, Task, TaskKind
 from mtbench.nn.linear_problems import linear_data, linear_support
 from mtbench.testing.problems import OwnMulticlass, OwnRegression
 
@@ -128,3 +128,11 @@ def test_a_direction_in_which_no_row_extends_is_flat_to_the_last_bit() -> None:
     assert (turned.curvature()[:, :, 0] == 0).all()
     assert (turned.linear_term()[..., 0] == 0).all()
     assert (turned.curvature()[:, :, 1, 1] > 0).all()
+
+
+def test_rows_of_very_many_features_are_left_to_networks():
+    parts = {name: Part(np.zeros((2, 5000), np.float32), np.zeros((2, 1))) for name in ("train", "validation", "test")}
+    reason = linear_support(Problem("wide", 0, (Task("t", TaskKind.BINARY),), parts))
+    assert reason is not None
+    assert "at most 4,096" in reason
+    assert "rows of wide have 5,000" in reason
