@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,13 @@ import mtbench
 from mtbench.grid import PlannedCell
 from mtbench.hyperparameters import describe
 from mtbench.metrics import split_name
+from mtbench.plugin_sources import FILE, Owner
 from mtbench.plugins import Plugins
+from mtbench.store import StackColumns
 from mtbench.study import Study
+from mtbench.trials import FINAL, Cell
+
+_DIGEST = ", SHA-256 "
 
 
 class Facts:
@@ -34,8 +41,8 @@ class Facts:
         metrics = {m.name: m for m, _ in map(split_name, named)}
         return {
             **self._code,
-            "method_plugin": str(self._plugins.owner(planned.cell.method)),
-            "dataset_plugin": str(self._plugins.owner(planned.cell.dataset)),
+            "method_plugin": _credit(self._plugins.owner(planned.cell.method)),
+            "dataset_plugin": _credit(self._plugins.owner(planned.cell.dataset)),
             "engine": self._engine,
             "dtype": planned.cell.recipe.dtype,
             "selection_metric": dataset.selection_metric,
@@ -51,6 +58,54 @@ class Facts:
             "refit": planned.refit,
             "selection": self._study.selection,
         }
+
+
+def changed_plugin_files(
+    cells: Sequence[PlannedCell], plugins: Plugins, stacks: Iterable[StackColumns]
+) -> Iterator[str]:
+    """One sentence for each plugin file that has changed since trials of these cells were trained with it.
+
+    Args:
+        cells: A run's cells.
+        plugins: Tell who provides what.
+        stacks: What is in the store.
+    """
+    changed: dict[Owner, Counter[str]] = {}
+    planned = {cell.cell.key: cell.cell for cell in cells}
+    for stack in stacks:
+        cell = planned.get(stack.cell_key)
+        n_ended = sum(status in FINAL for status in stack.status[stack.counts])
+        if cell is not None and n_ended:
+            for owner in _changed_since(stack, cell, plugins):
+                changed.setdefault(owner, Counter())[cell.label] += n_ended
+    for owner, trials in changed.items():
+        yield (
+            f"The {owner} has changed since {trials.total()} trial(s) of {', '.join(trials)} were trained with it; "
+            "they stay as they are. To train them again raise the `version` of what has changed, or name another store "
+            "with --out."
+        )
+
+
+def _changed_since(stack: StackColumns, cell: Cell, plugins: Plugins) -> list[Owner]:
+    """The plugin files that were not the same when a stack was trained, each once."""
+    changed: list[Owner] = []
+    for field, name in (("method_plugin", cell.method), ("dataset_plugin", cell.dataset)):
+        owner = plugins.owner(name)
+        _, known, digest = str(stack.provenance.get(field)).rpartition(_DIGEST)
+        if owner.distribution == FILE and known and digest != owner.version and owner not in changed:
+            changed.append(owner)
+    return changed
+
+
+def uses_plugin_files(cells: Sequence[PlannedCell], plugins: Plugins) -> bool:
+    """Whether some method or data set of these cells comes from a plugin file."""
+    names = {name for cell in cells for name in (cell.cell.method, cell.cell.dataset)}
+    return any(plugins.owner(name).distribution == FILE for name in names)
+
+
+def _credit(owner: Owner) -> str:
+    """Who provides something; of a file also what it hashes to, because it has no version that would tell a change."""
+    return f"{owner}{_DIGEST}{owner.version}" if owner.distribution == FILE else str(owner)
 
 
 def _code_version() -> dict[str, Any]:

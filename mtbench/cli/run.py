@@ -73,6 +73,7 @@ def run(study_file: Path | None, root: Path, plugin_files: tuple[Path, ...], dry
 
         engine_class(study.engine, plugins)
         cells = plan_cells(study, plugins, root)
+        _warn_of_changes(study, cells, plugins)
         if dry_run:
             _show_plan(cells, study)
             return
@@ -81,6 +82,16 @@ def run(study_file: Path | None, root: Path, plugin_files: tuple[Path, ...], dry
         for warning in plugins.warnings[n_told:]:
             click.echo(f"Warning: {warning}", err=True)
         _conclude(summary, cells, study)
+
+
+def _warn_of_changes(study: Study, cells: Sequence[PlannedCell], plugins: Plugins) -> None:
+    """Code is no part of a trial's identity, so a plugin file may have changed under results that are there."""
+    from mtbench.provenance import changed_plugin_files, uses_plugin_files
+    from mtbench.store import Store, scan
+
+    if uses_plugin_files(cells, plugins) and (study.out / "store.json").exists():
+        for warning in changed_plugin_files(cells, plugins, scan(Store.open(study.out)).stacks):
+            click.echo(f"Warning: {warning}", err=True)
 
 
 def _run(study: Study, cells: Sequence[PlannedCell], plugins: Plugins, root: Path) -> Summary:

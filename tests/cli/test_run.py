@@ -246,3 +246,39 @@ def test_a_run_in_which_nothing_finished_fails(run, tmp_path):
     result = run("--set", "probe.act=raise")
     assert result.exit_code == 1
     assert f"No trial finished. `mtbench store list {tmp_path / 'store'}` shows why." in result.stderr
+
+
+def test_a_plugin_file_that_changed_since_trials_were_trained_is_named(mtbench, tmp_path):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(PLUGIN.read_text())
+    words = ["run", "--methods", "probe,steady", "--datasets", "tiny", "--plugin", plugin, "--devices", "cpu:1"]
+    words += ["--out", tmp_path / "store"]
+    first = mtbench(*words, "--methods", "probe", "--splits", 1)
+    assert (first.exit_code, first.stderr) == (0, "")
+    assert mtbench(*words, "--dry-run").stderr == ""
+    plugin.write_text(PLUGIN.read_text() + "\n# A change.\n")
+    named = f"Warning: The plugin file {plugin} has changed since "
+    for again in (mtbench(*words, "--dry-run"), mtbench(*words)):
+        (warning,) = again.stderr.splitlines()
+        assert warning.startswith(f"{named}1 trial(s) of probe x tiny were trained with it; they stay as they are. ")
+        assert warning.endswith("raise the `version` of what has changed, or name another store with --out.")
+    assert "3 trials trained, 1 were there already." in again.stdout
+    report = " ".join(mtbench("report", tmp_path / "store").output.split())
+    assert f"probe x tiny: trained with different plugins (plugin file {plugin}, SHA-256 " in report
+    assert "steady x tiny: trained with different plugins" not in report
+    plugin.write_text(plugin.read_text().replace('name = "steady"', 'name = "steady"\n    version = "2"'))
+    (warning,) = mtbench(*words, "--dry-run").stderr.splitlines()
+    assert warning.startswith(f"{named}2 trial(s) of probe x tiny were trained with it")
+    plugin.write_text(PLUGIN.read_text())
+    (warning,) = mtbench(*words, "--dry-run").stderr.splitlines()
+    assert warning.startswith(f"{named}3 trial(s) of ")
+
+
+def test_a_plugin_file_that_was_moved_is_no_change(mtbench, tmp_path):
+    words = ["run", "--methods", "probe", "--datasets", "tiny", "--devices", "cpu:1", "--out", tmp_path / "store"]
+    mtbench(*words, "--plugin", PLUGIN)
+    moved = tmp_path / "moved.py"
+    moved.write_text(PLUGIN.read_text())
+    again = mtbench(*words, "--plugin", moved)
+    assert (again.exit_code, again.stderr) == (0, "")
+    assert "0 trials trained, 2 were there already." in again.stdout
