@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from mtbench_datasets import awa_images
 from mtbench_datasets.awa_images import ARCHIVE, CACHE, AWACImages
-from official_files import ANIMALS, image, write_awa_c_images
+from official_files import PICTURED, image, write_awa_c_images
 
 from mtbench import DataError, NoOptions, Problem
 from mtbench.decoding import decoded
@@ -30,10 +30,10 @@ def load(root: Path, split: int = 0) -> Problem:
 def test_images_lie_in_the_order_of_classes_and_names(root):
     AWACImages().prepare(root)
     cache = open_cache(root / CACHE, "awa_c_images")
-    assert cache.columns["classes"] == sorted(ANIMALS)
-    assert np.bincount(cache.columns["class_index"]).tolist() == [ANIMALS[name] for name in sorted(ANIMALS)]
-    kinds = list(reversed(ANIMALS))
-    for row, animal, number in ((0, "antelope", 0), (40 + 3, "bat", 3)):
+    assert cache.columns["classes"] == sorted(PICTURED)
+    assert np.bincount(cache.columns["class_index"]).tolist() == [PICTURED[name] for name in sorted(PICTURED)]
+    kinds = list(reversed(PICTURED))
+    for row, animal, number in ((0, "antelope", 0), (10 + 3, "bat", 3)):
         assert cache.columns["file"][row].endswith(f"JPEGImages/{animal}/{animal}_{10001 + number}.jpg")
         expected = decoded(io.BytesIO(image(kinds.index(animal), number)), 64, "image")
         assert np.array_equal(cache.images[row], expected)
@@ -41,11 +41,11 @@ def test_images_lie_in_the_order_of_classes_and_names(root):
 
 def test_each_class_tests_and_validates_with_its_share(root):
     parts = load(root).parts
-    assert parts["test"].labels.sum(0).tolist() == [5] * 4
-    others = np.array([ANIMALS[name] for name in sorted(ANIMALS)]) - 5
+    assert parts["test"].labels.sum(0).tolist() == [2] * 4
+    others = np.array([PICTURED[name] for name in sorted(PICTURED)]) - 2
     assert np.array_equal(parts["validation"].labels.sum(0), np.rint(0.2 * others))
     rows = np.concatenate([part.inputs.index for part in parts.values()])
-    assert np.array_equal(np.sort(rows), np.arange(160))
+    assert np.array_equal(np.sort(rows), np.arange(40))
     assert parts["train"].inputs.shape[1:] == (3, 64, 64)
 
 
@@ -59,7 +59,7 @@ def test_the_archive_is_not_needed_once_it_was_decoded(root):
 
 def test_an_archive_of_other_numbers_is_refused(root, monkeypatch):
     monkeypatch.setattr(awa_images, "N_IMAGES", 37322)
-    with pytest.raises(DataError, match="must hold 37,322 images of 4 classes; found 160 of 4"):
+    with pytest.raises(DataError, match="must hold 37,322 images of 4 classes; found 40 of 4"):
         load(root)
 
 

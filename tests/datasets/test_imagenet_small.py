@@ -43,14 +43,14 @@ def test_a_class_gives_what_it_has():
 
 def test_classes_are_drawn_and_ordered_by_falling_size(root):
     problem = load(root)
-    sizes = {f"n{kind:08}": n for kind, n in enumerate((40, 30, 30, 20, 10, 4))}
+    sizes = {f"n{kind:08}": n for kind, n in enumerate((20, 14, 14, 10, 6, 4))}
     found = [sizes[task.name] for task in problem.tasks]  # not the class of 3 images, which are too few
     assert len(found) == 5
     assert found == sorted(found, reverse=True)
     train, held = (problem.parts[part].labels.sum(0) for part in ("train", "validation"))
     assert np.array_equal(held, problem.parts["test"].labels.sum(0))
-    assert np.array_equal(held, np.clip(np.rint(0.1 * np.array(found)), 1, 3))
-    assert np.array_equal(train, np.minimum(np.rint(np.geomspace(24, 2, 5)), np.array(found) - 2 * held))
+    assert np.array_equal(held, np.clip(np.rint(0.1 * np.array(found)), 1, 2))
+    assert np.array_equal(train, np.minimum(np.rint(np.geomspace(12, 2, 5)), np.array(found) - 2 * held))
 
 
 def test_images_are_those_of_the_tree(root):
