@@ -19,7 +19,7 @@ from mtbench.recipe import Recipe
 from mtbench.seeds import seed_from
 from mtbench.tasks import Array, Problem
 from mtbench.training.augment import varied
-from mtbench.training.data import Columns, PartData
+from mtbench.training.data import Columns, PartData, sent
 from mtbench.trials import Trial
 
 _PURPOSES = ("order", "augmentation")
@@ -73,20 +73,24 @@ class Batches:
         Yields:
             Columns, and whether all trials share them: [B, ...] then, else [R, B, ...].
         """
-        orders = torch.as_tensor(self._orders()).to(self._device)
+        # What comes from the host is sent before the first step, so that no step has to wait for it.
+        host = torch.from_numpy(self._orders())
+        orders, draws = sent(host, self._device), sent(self._draws(host.shape[1]), self._device)
         shared = len(np.unique(streams)) == 1
-        which = torch.as_tensor(streams, device=self._device)
-        splits = torch.as_tensor(self._split[streams], device=self._device)
+        which, split = self._which(streams, shared, self._device)
         for step in range(self.n_steps):
-            rows = orders[:, step * self._size : (step + 1) * self._size]
-            if shared:
-                columns = self._part.rows(int(self._split[streams[0]]), rows[streams[0]], raw=True)
-            else:
-                columns = self._part.rows(splits, rows[which], raw=True)
-            columns["inputs"] = self._varied(columns["inputs"], streams, rows.shape[1], shared)
+            now = slice(step * self._size, (step + 1) * self._size)
+            there = None
+            if self._part.apart:
+                which_there, split_there = self._which(streams, shared, host.device)
+                there = split_there, host[:, now][which_there]
+            columns = self._part.rows(split, orders[:, now][which], raw=True, there=there)
+            if self._augment != "none":
+                drawn = draws[:, now][which]
+                columns["inputs"] = varied(columns["inputs"], drawn, flip=self._augment == "crop_flip")
             # A number that no two steps of a stream share, from which dropout makes its masks.
             keys = self._keys + self._made * 0x9E3779B97F4A7C15 % 2**62
-            columns["key"] = keys[streams[0]] if shared else keys[which]
+            columns["key"] = keys[which]
             self._made += 1
             yield self._part.as_numbers(columns), shared
 
@@ -116,12 +120,16 @@ class Batches:
         folded: Array = np.array(drawn).reshape(len(rngs), -1, self.n_steps, self.per_task)
         return np.ascontiguousarray(folded.transpose(0, 2, 1, 3)).reshape(len(rngs), -1)
 
-    def _varied(self, inputs: Tensor, streams: Array, n_rows: int, shared: bool) -> Tensor:
-        if self._augment == "none":
-            return inputs
-        draws = np.stack([rng.random((n_rows, 3)) for rng in self._rngs["augmentation"]])
-        own = torch.as_tensor(draws[streams[0]] if shared else draws[streams]).to(self._device)
-        return varied(inputs, own, flip=self._augment == "crop_flip")
+    def _which(self, streams: Array, shared: bool, device: torch.device) -> tuple[Tensor | int, Tensor | int]:
+        """The streams and the splits of the trials, on a device: [R], or one of each where all share it."""
+        if shared:
+            return int(streams[0]), int(self._split[streams[0]])
+        return sent(torch.from_numpy(streams), device), sent(torch.from_numpy(self._split[streams]), device)
+
+    def _draws(self, n_rows: int) -> Tensor:
+        """What the images of an epoch are varied by, row by row, for each stream: [S, rows, 3]; no rows without."""
+        n = 0 if self._augment == "none" else n_rows
+        return torch.from_numpy(np.stack([rng.random((n, 3)) for rng in self._rngs["augmentation"]]))
 
 
 def _by_task(problem: Problem) -> list[Array]:

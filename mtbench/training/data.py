@@ -66,21 +66,35 @@ class PartData:
             "n_examples": _stacked([problem.task_examples() for problem in problems], device, dtype),
         }
 
-    def rows(self, split: Tensor | int, rows: Tensor | slice, raw: bool = False) -> Columns:
+    @property
+    def apart(self) -> bool:
+        """Whether inputs stay on the CPU while batches are used elsewhere."""
+        return self._index is not None and self._index.device.type != self._device.type
+
+    def rows(
+        self,
+        split: Tensor | int,
+        rows: Tensor | slice,
+        raw: bool = False,
+        there: tuple[Tensor | int, Tensor | slice] | None = None,
+    ) -> Columns:
         """Rows as the columns of a batch.
 
         Args:
             split: int64 [R] with `rows` [R, B], or one split with `rows` [B] or a slice.
             rows: Which rows.
             raw: Leave images in bytes, for `as_numbers`.
+            there: The same split and rows on the CPU, where inputs are kept `apart`: to fetch them from the device is
+                to wait for it.
 
         Returns:
             Columns [R, B, ...], or [B, ...] for one split.
         """
-        where = split[:, None] if isinstance(split, Tensor) and isinstance(rows, Tensor) else split
+        where = _beside(split, rows)
         columns = {name: column[where, rows] for name, column in self._columns.items()}
         sizes = {name: size[split] for name, size in self._sizes.items()}
-        found = {"inputs": self._gathered(where, rows), **columns, **sizes}
+        place = (where, rows) if there is None else (_beside(*there), there[1])
+        found = {"inputs": self._gathered(*place), **columns, **sizes}
         return found if raw else self.as_numbers(found)
 
     def _gathered(self, where: Tensor | int, rows: Tensor | slice) -> Tensor:
@@ -89,7 +103,7 @@ class PartData:
         home = self._index.device
         place = self._index[_on(where, home), _on(rows, home)]
         gathered = self._inputs.index_select(0, place.reshape(-1))
-        return gathered.view(*place.shape, *self._inputs.shape[1:]).to(self._device, non_blocking=True)
+        return sent(gathered.view(*place.shape, *self._inputs.shape[1:]), self._device)
 
     def as_numbers(self, columns: Columns) -> Columns:
         """The columns with inputs as numbers: bytes become fractions of 255."""
@@ -101,6 +115,13 @@ class PartData:
 def rows_on(rows: slice | Array, device: torch.device) -> slice | Tensor:
     """Row numbers as something that tensors on a device can be indexed by."""
     return rows if isinstance(rows, slice) else torch.as_tensor(rows, device=device)
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device; the CPU goes on at once, whatever a GPU is busy with."""
+    if device.type != "cuda" or tensor.device == device:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def batch_of(columns: Mapping[str, Tensor], layout: TaskLayout, per_task: int = 0) -> Batch:
@@ -129,6 +150,11 @@ def _shared(base: Array, device: torch.device, known: dict[int, Tensor]) -> Tens
             tensor = tensor.to(device)
         known[id(base)] = tensor
     return known[id(base)]
+
+
+def _beside(split: Tensor | int, rows: Tensor | slice) -> Tensor | int:
+    """Splits [R] as an index beside rows [R, B]."""
+    return split[:, None] if isinstance(split, Tensor) and isinstance(rows, Tensor) else split
 
 
 def _on(value: Any, device: torch.device) -> Any:
