@@ -15,7 +15,9 @@ from mtbench.dataset import Dataset
 from mtbench.metrics import metric, split_name
 from mtbench.tasks import Array, Problem
 
-_CHUNK = 2**22  # numbers an evaluation holds at once per layer, about 16 MB in float32
+_CHUNK = 2**22  # numbers an evaluation holds at once per layer: 16 MB in float32, which caches hold
+_MOST = 2**25  # the same for wide models, which do more for every chunk, such as making weights of factors: 128 MB
+_FEW = 256  # rows of a chunk below which that is worth it
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +67,7 @@ class Evaluator:
             positions = np.flatnonzero(self._split[trials] == u)
             if not len(positions):
                 continue
-            chunks, place = self._sweep(u, part, max(1, _CHUNK // (self._width * len(positions))))
+            chunks, place = self._sweep(u, part, _rows_at_once(self._width * len(positions)))
             values = _swept(predict, positions, u, chunks).cpu().numpy()
             found.append((positions, values if place is None else values[:, place]))
         result = np.empty((len(trials), *found[0][1].shape[1:]), found[0][1].dtype)
@@ -94,6 +96,11 @@ class Evaluator:
         if (u, part, step) not in self._sweeps:
             self._sweeps[u, part, step] = (_by_task if self._by_task else _in_order)(self._problems[u], part, step)
         return self._sweeps[u, part, step]
+
+
+def _rows_at_once(width: int) -> int:
+    """How many rows of so many numbers each go in one chunk."""
+    return max(1, _CHUNK // width, min(_FEW, _MOST // width))
 
 
 def _swept(predict: Predictor, positions: Array, u: int, chunks: Sequence[Chunk]) -> Tensor:

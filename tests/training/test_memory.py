@@ -17,6 +17,7 @@ from mtbench.training.evaluate import Chunk, Evaluator
 
 def test_an_evaluation_keeps_no_tensor_of_a_chunk_that_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluate, "_CHUNK", 6)
+    monkeypatch.setattr(evaluate, "_FEW", 1)
     problem = SharedOneVsAll().load(Path(), 0, None)
     given: list[weakref.ref[Tensor]] = []
 
