@@ -22,6 +22,7 @@ class TaskLayout:
         problem: The problem (its tasks; rows are in the batches).
         columns: int64 [T, C], output columns of each task, padded with its first column.
         valid: bool [T, C], which of them are real.
+        real: int64 [O], where they are in [T C], one task after the other.
         kinds: The kinds of its tasks, each once.
         kind: int64 [T], index of each task's kind in `kinds`.
     """
@@ -29,18 +30,24 @@ class TaskLayout:
     problem: Problem
     columns: Tensor
     valid: Tensor
+    real: Tensor
     kinds: tuple[TaskKind, ...]
     kind: Tensor
 
     @classmethod
     def of(cls, problem: Problem, device: torch.device) -> TaskLayout:
         """The layout of a problem, on a device."""
+
+        def tensor(values: object) -> Tensor:
+            return torch.tensor(values, device=device)
+
         width = max(task.n_outputs for task in problem.tasks)
         columns = [[s.start + (j if s.start + j < s.stop else 0) for j in range(width)] for s in problem.output_slices]
         valid = [[s.start + j < s.stop for j in range(width)] for s in problem.output_slices]
+        real = [i for i, there in enumerate(there for row in valid for there in row) if there]
         kinds = tuple(dict.fromkeys(task.kind for task in problem.tasks))
-        kind = torch.tensor([kinds.index(task.kind) for task in problem.tasks], device=device)
-        return cls(problem, torch.tensor(columns, device=device), torch.tensor(valid, device=device), kinds, kind)
+        kind = [kinds.index(task.kind) for task in problem.tasks]
+        return cls(problem, tensor(columns), tensor(valid), tensor(real), kinds, tensor(kind))
 
     def per_task(self, values: Tensor) -> Tensor:
         """Sums a value per output column over the columns of each task: [O] -> [T]."""

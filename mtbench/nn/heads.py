@@ -54,8 +54,8 @@ def from_tasks(own: Tensor, batch: Batch, own_rows: bool) -> Tensor:
     layout = batch.layout
     n_outputs = layout.problem.n_outputs
     if not own_rows:
-        # [T, B, C] -> [B, T, C], and of that the real columns.
-        return own.transpose(0, 1).flatten(1)[:, layout.valid.flatten()]
+        # [T, B, C] -> [B, T, C], and of that the real columns: by number, since a GPU is waited for to count a mask.
+        return own.transpose(0, 1).flatten(1).index_select(1, layout.real)
     rows = own.flatten(0, 1)
     assert batch.task is not None, "rows of each task need the own layout"
     # Padded columns go to one column more, which is cut off.

@@ -5,6 +5,7 @@ Shapes: R trials, P parameters of one model.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -121,7 +122,8 @@ class StackedModels:
             for problem, trial in zip(problems, trials, strict=True)
         ]
         self._channels_last = recipe.channels_last
-        self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=recipe.autocast == "bfloat16")
+        cast = recipe.autocast == "bfloat16"
+        self._autocast = torch.autocast(device.type, torch.bfloat16) if cast else contextlib.nullcontext()
         self._device = device
         self._probe = _Probe(models[0], method, TaskLayout.of(problems[0], device))
         self._shapes = {name: tuple(p.shape) for name, p in models[0].named_parameters()}
