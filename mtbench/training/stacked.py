@@ -175,7 +175,8 @@ class StackedModels:
                     f"{', '.join(self._shapes)}."
                 )
             factors[named] = factor
-        return factors.repeat_interleave(torch.tensor(self._sizes, device=self._device))
+        sizes = torch.tensor(self._sizes, device=self._device)
+        return factors.repeat_interleave(sizes, output_size=self.n_parameters)
 
     def leaves(self, theta: Tensor) -> dict[str, Tensor]:
         """Views of theta by parameter name, [R, ...], each a leaf that gradients are taken by."""
