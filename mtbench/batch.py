@@ -69,7 +69,7 @@ class Batch:
         layout: Constants of the problem.
         per_task: Own layout: where it is not 0, the batch has so many rows of each task, in the order of the tasks.
         key: While a model trains, an int64 scalar that no two steps share; see `mtbench.nn.dropout`.
-        n_examples: [T], as `n_train`, but of a binary task only the rows labelled 1: in one-vs-all problems the images of
+        n_examples: [T], as `n_train`, but of a binary task only the rows labelled 1: in one-vs-all problems those of
             each class. None for as many as `n_train`.
     """
 

@@ -39,7 +39,7 @@ def dataset(
 
 
 def thinned(problem: Problem) -> Problem:
-    """The same with at most some 100 rows a part where tasks share them: what is tried is whether they fit, not many."""
+    """The same with some 100 rows a part where tasks share them: more would only take longer."""
     parts = dict(problem.parts)
     if problem.layout is Layout.SHARED:
         for name, part in parts.items():
