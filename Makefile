@@ -4,7 +4,7 @@ BIN := .venv/bin
 JOBS ?= 2
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check format clean
+.PHONY: demo demo-deep test check format clean
 
 .venv/demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -20,6 +20,10 @@ demo: .venv/demo  ## a real grid on the embedded data sets, and its leaderboard
 	$(BIN)/mtbench run examples/demo.toml
 	$(BIN)/mtbench report results/demo
 
+demo-deep: .venv/demo  ## soft sharing on ten alphabets of Omniglot, about ten minutes; needs `mtbench data prepare omniglot`
+	$(BIN)/mtbench run examples/demo_deep.toml
+	$(BIN)/mtbench report results/demo_deep
+
 test: .venv/dev  ## all tests; those on real data run where MTBENCH_DATA holds it
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
@@ -34,4 +38,4 @@ format: .venv/dev
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf .venv build dist results/default results/demo
+	rm -rf .venv build dist results/default results/demo results/demo_deep

@@ -79,7 +79,7 @@ def test_every_command_exists(command):
     if words[0] == "mtbench":
         _check_mtbench(words[1:])
     elif words[0] == "make":
-        assert set(words[1:]) <= set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+        assert set(words[1:]) <= set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     elif words[:2] == ["python", "-m"]:
         source = Path(importlib.util.find_spec(words[2]).origin).read_text()
         assert all(f'"{option}"' in source for option in words if option.startswith("--"))
