@@ -64,7 +64,9 @@ def _slots(devices: str) -> list[dict[str, str]]:
     if devices == "auto" and gpus:
         return [_slot(gpu) for gpu in gpus]
     if devices == "auto" or devices.startswith("cpu"):
-        return [_slot("")] * int(devices.partition(":")[2] or _n_cores())
+        n = int(devices.partition(":")[2] or _n_cores())
+        # They share the machine's memory: `mtbench.training.memory` divides by their number.
+        return [{**_slot(""), "MTBENCH_WORKERS": str(n)}] * n
     named = list(dict.fromkeys(devices.split(",")))
     for name in named:
         if int(name.partition(":")[2]) >= len(gpus):

@@ -85,7 +85,7 @@ def _print_fault() -> None:
 
 def _train(job: Job) -> bytes:
     from mtbench.store.image import encode
-    from mtbench.training import Checkpoint, train_stack
+    from mtbench.training import Checkpoint, predicted_bytes, train_stack
 
     plugins = _plugins(job.plugin_files)
     cell = job.trials[0].cell
@@ -95,12 +95,14 @@ def _train(job: Job) -> bytes:
     checkpoint = None
     if job.checkpoint is not None:
         checkpoint = Checkpoint(job.checkpoint, job.trials, _code(job))
+    predicted = predicted_bytes(method, problems, job.trials, dataset, _device(), job.bases)
     result = train_stack(method, problems, job.trials, dataset, _device(), report, job.bases, checkpoint)
     tasks = next(iter(problems.values())).tasks
     result.provenance |= {
         **job.provenance,
         "python": platform.python_version(),
         "stack_size": len(job.trials),
+        "predicted_bytes": predicted,
         "task_names": [task.name for task in tasks],
         "n_tasks": len(tasks),
     }

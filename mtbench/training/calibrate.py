@@ -10,6 +10,7 @@ import torch
 from mtbench.dataset import Dataset
 from mtbench.method import GradientMethod, Method
 from mtbench.tasks import Problem
+from mtbench.training.footprint import Footprint
 from mtbench.training.gradient import GradientStack
 from mtbench.training.memory import is_out_of_memory
 from mtbench.training.stack import train_stack
@@ -31,7 +32,7 @@ def calibrate(
     device: str,
     bases: Bases | None = None,
 ) -> dict[str, object]:
-    """Measures stacks of growing size, R = 1 first.
+    """Measures stacks of growing size, R = 1 first; none that is not likely to fit in the memory there is.
 
     Args:
         method: The method.
@@ -48,7 +49,10 @@ def calibrate(
     sizes = [r for r in _CANDIDATES if r < len(trials)] + [len(trials)]
     stackable = not isinstance(method, GradientMethod) or method.stackable
     seconds: dict[int, float] = {}
+    footprint = Footprint(method, problems, trials, dataset, torch.device(device), bases)
     for r in sizes if stackable else [1]:
+        if r > 1 and not footprint.fits(r):
+            break
         try:
             seconds[r] = _seconds(method, problems, trials[:r], dataset, device, bases) / r
         except Exception as error:

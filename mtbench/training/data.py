@@ -112,6 +112,23 @@ class PartData:
         return {**columns, "inputs": numbers if inputs.is_floating_point() else numbers.div_(255)}
 
 
+def part_bytes(problem: Problem, name: str, dtype: torch.dtype) -> int:
+    """What `PartData` needs for one problem's part, without an array that parts share."""
+    part, size = problem.parts[name], dtype.itemsize
+    inputs = part.n_rows * problem.n_features * (1 if part.inputs.dtype == np.uint8 else size)
+    if isinstance(part.inputs, Rows):
+        inputs = part.inputs.index.nbytes
+    mask = _mask(problem, part)
+    columns = part.labels.size * size + (0 if part.task is None else part.task.nbytes)
+    return inputs + columns + (0 if mask is None or mask.all() else mask.size * size) + 2 * problem.n_tasks * size
+
+
+def shared_bytes(problem: Problem, device: torch.device) -> int:
+    """What an array that all parts share needs on a device: nothing where it stays on the CPU as it is."""
+    inputs = problem.parts["train"].inputs
+    return inputs.base.nbytes if isinstance(inputs, Rows) and _moves(inputs.base.nbytes, device) else 0
+
+
 def rows_on(rows: slice | Array, device: torch.device) -> slice | Tensor:
     """Row numbers as something that tensors on a device can be indexed by."""
     return rows if isinstance(rows, slice) else torch.as_tensor(rows, device=device)
@@ -146,10 +163,15 @@ def _shared(base: Array, device: torch.device, known: dict[int, Tensor]) -> Tens
             # A mapped file cannot be written to, and is not.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             tensor = torch.from_numpy(np.asarray(base))
-        if device.type == "cuda" and tensor.nbytes < _SHARE * torch.cuda.mem_get_info(device)[0]:
+        if _moves(tensor.nbytes, device):
             tensor = tensor.to(device)
         known[id(base)] = tensor
     return known[id(base)]
+
+
+def _moves(n_bytes: int, device: torch.device) -> bool:
+    """Whether an array of so many bytes is copied to a device."""
+    return device.type == "cuda" and n_bytes < _SHARE * torch.cuda.mem_get_info(device)[0]
 
 
 def _beside(split: Tensor | int, rows: Tensor | slice) -> Tensor | int:

@@ -62,18 +62,28 @@ class Evaluator:
 
     def predictions(self, predict: Predictor, part: str, trials: Array) -> Array:
         """Predictions of some trials on a part, [len(trials), n, O or C]; splits must have equally many rows there."""
-        found: list[tuple[Array, Array]] = []
+        result: Array | None = None
         for u in range(len(self._problems)):
             positions = np.flatnonzero(self._split[trials] == u)
             if not len(positions):
                 continue
-            chunks, place = self._sweep(u, part, _rows_at_once(self._width * len(positions)))
+            chunks, place = self._sweep(u, part, self.rows_at_once(len(positions)))
             values = _swept(predict, positions, u, chunks).cpu().numpy()
-            found.append((positions, values if place is None else values[:, place]))
-        result = np.empty((len(trials), *found[0][1].shape[1:]), found[0][1].dtype)
-        for positions, values in found:
+            values = values if place is None else values[:, place]
+            if result is None:
+                result = np.empty((len(trials), *values.shape[1:]), values.dtype)
             result[positions] = values
+            del values  # before the next split's are made
+        assert result is not None, "there is at least one trial"
         return result
+
+    def rows_at_once(self, n_trials: int) -> int:
+        """The most rows that are predicted at once for so many trials of a split."""
+        return _rows_at_once(self._width * n_trials)
+
+    def swept_rows(self, part: str, n_trials: int) -> list[int]:
+        """Rows of the chunks of a part, one after the other, for so many trials of a split."""
+        return [chunk.n_rows for chunk in self._sweep(0, part, self.rows_at_once(n_trials))[0]]
 
     def metrics(self, names: Sequence[str], part: str, predictions: Array, trials: Array) -> dict[str, Array]:
         """Metrics of some trials on a part from their predictions, by name: [len(trials), T], or [len(trials)].
@@ -116,6 +126,7 @@ def _swept(predict: Predictor, positions: Array, u: int, chunks: Sequence[Chunk]
             found = values.new_empty(len(positions), sum(c.n_rows for c in chunks), values.shape[2])
         found[:, done : done + chunk.n_rows] = values
         done += chunk.n_rows
+        del values  # before the next chunk's are made
     assert found is not None, "a part has at least one row"
     return found
 

@@ -142,6 +142,16 @@ class GradientStack:
         if not self._refit:
             self._predictions(self._state, self._held, "validation", self._held)
 
+    def rows_to_predict(self, n_rows: int) -> tuple[Columns, int]:
+        """A chunk of about so many training rows, the same again where there are fewer, and its `per_task`."""
+        part, per_task = self._part("train"), 0
+        rows = np.arange(n_rows) % part.n_rows
+        if self._batches.per_task:
+            first = _first_of_each(self._problems[0])
+            per_task = max(1, n_rows // len(first))
+            rows = first.repeat(per_task)
+        return part.rows(0, rows_on(rows, self._device)), per_task
+
     def _step(self, state: StackState, columns: Columns, shared: bool, scale: float) -> Tensor:
         leaves = self.models.leaves(state.theta)
         objective = self._objective(leaves, state, columns, shared)
@@ -261,6 +271,11 @@ class GradientStack:
     def theta(self) -> Tensor:
         """Parameters of the trials still held, [R, P]."""
         return self._state.theta
+
+    @property
+    def state(self) -> StackState:
+        """Of the trials still held."""
+        return self._state
 
     @property
     def n_parameters(self) -> int:

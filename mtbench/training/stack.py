@@ -15,7 +15,7 @@ from mtbench.tasks import Array, Problem
 from mtbench.training.checkpoints import Checkpoint
 from mtbench.training.evaluate import finite_rows, metrics_by_part
 from mtbench.training.gradient import GradientStack
-from mtbench.training.memory import is_out_of_memory, peak_bytes
+from mtbench.training.memory import is_out_of_memory, peak_bytes, restart_peak, used_bytes
 from mtbench.training.progress import EpochListener
 from mtbench.training.solver import SolverStack
 from mtbench.training.stacked import Bases
@@ -80,6 +80,8 @@ def _train(
     checkpoint: Checkpoint | None,
 ) -> StackResult:
     started = time.perf_counter()
+    restart_peak(device)
+    before = used_bytes(device)
     used = {split: problems[split] for split in {trial.split for trial in trials}}
     if trials[0].epochs is not None:
         used = {split: problem.refit() for split, problem in used.items()}
@@ -100,6 +102,7 @@ def _train(
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "torch": torch.__version__,
         "wall_seconds": time.perf_counter() - started,
+        "start_bytes": before,
         "peak_bytes": peak_bytes(device),
     }
     return result

@@ -199,6 +199,7 @@ def test_cpu_workers_are_one_per_core_with_one_thread_each(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2}, raising=False)
     assert len(_slots("cpu")) == 3
     assert all(slot["OMP_NUM_THREADS"] == "1" for slot in _slots("cpu"))
+    assert all(slot["MTBENCH_WORKERS"] == "3" for slot in _slots("cpu"))
 
 
 def test_without_the_drivers_tool_there_are_no_gpus(monkeypatch, tmp_path):
