@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 
 from mtbench.dataset import Dataset
@@ -37,6 +38,7 @@ class _Needs:
     Attributes:
         state: Parameters, buffers and hyperparameters once.
         held: All that lives between steps.
+        left: What of it is still there once all trials have stopped.
         step: More, during a step.
         prediction: More, while a chunk is predicted, however few its rows.
         per_row: More, for each of its rows.
@@ -44,6 +46,7 @@ class _Needs:
 
     state: float
     held: float
+    left: float
     step: float
     prediction: float
     per_row: float
@@ -123,8 +126,7 @@ class Footprint:
         peak = data + needs.held + needs.step
         for part, look in looks.items():  # the validation part is the first of them
             data += len(per_split) * part_bytes(problem, part, self._dtype)
-            # Once all trials have stopped, what is left of them are their snapshots and what they started from.
-            held = needs.held + max(needs.step, watched) if part == "validation" else 2 * needs.state + look
+            held = needs.held + max(needs.step, watched) if part == "validation" else needs.left + look
             peak = max(peak, data + held)
         return peak
 
@@ -168,11 +170,13 @@ class Footprint:
             held, step = count.live - before, count.peak - count.live
             rows = stack.evaluator.rows_at_once(len(trials))
             taken = [self._chunk(stack, n, count) for n in (rows, max(1, rows // 2))]
-        state = sum(tensor.nbytes for tensor in stack.state.tensors().values())
+            state = sum(tensor.nbytes for tensor in stack.state.tensors().values())
+            stack.leave(np.arange(len(trials)))
+            left = count.live - before
         self._stack = stack
         (n, full), (m, half) = taken
         per_row = (full - half) / (n - m) if n > m else full / n
-        return _Needs(state, held, step, full - n * per_row, per_row)
+        return _Needs(state, held, left, step, full - n * per_row, per_row)
 
     def _chunk(self, stack: GradientStack, n_rows: int, count: TensorBytes | AllocatedBytes) -> tuple[int, int]:
         """Rows of a chunk of about so many, and the bytes that predicting it takes."""

@@ -106,7 +106,7 @@ class GradientStack:
             self.progress.seconds[self._active] += (now - since) / len(self._active)
             since = now
             if looks:
-                self._leave(done)
+                self.leave(done)
                 self._losses = torch.zeros_like(self._losses[: len(self._held)])
             if on_epoch is not None:
                 on_epoch(self._epoch, len(self._active))
@@ -302,7 +302,7 @@ class GradientStack:
 
         return self.evaluator.predictions(predict, part, trials)
 
-    def _leave(self, done: Array) -> None:
+    def leave(self, done: Array) -> None:
         """Takes finished trials out of training, and out of the stack when enough have gathered."""
         self._active = self._active[~np.isin(self._active, done)]
         if len(self._active) <= _LEAVE * len(self._held):
