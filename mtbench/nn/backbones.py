@@ -15,6 +15,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from mtbench.errors import DataError
+from mtbench.nn.layers import BatchNorm2d, Conv2d, Linear, MaxPool2d
 from mtbench.recipe import Recipe
 from mtbench.tasks import Problem
 
@@ -96,7 +97,7 @@ class MLP(Backbone):
         super().__init__()
         self.n_stages, self.n_features = n_layers, width
         sizes = [n_inputs] + [width] * n_layers
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
+        self.layers = nn.ModuleList(Linear(a, b) for a, b in pairwise(sizes))
         self.activations = nn.ModuleList(activation() for _ in range(n_layers))
         _glorot(self)
 
@@ -118,22 +119,22 @@ class LeNet(Backbone):
     def __init__(self, channels: int, sides: tuple[int, int], activation: Activation = nn.ReLU) -> None:
         super().__init__()
         self.n_stages, self.n_features = 3, 500
-        self.conv1, self.conv2 = nn.Conv2d(channels, 20, 5), nn.Conv2d(20, 50, 5)
+        self.conv1, self.conv2 = Conv2d(channels, 20, 5), Conv2d(20, 50, 5)
         height, width = (((side - 4) // 2 - 4) // 2 for side in sides)
-        self.fc = nn.Linear(50 * height * width, self.n_features)
+        self.fc = Linear(50 * height * width, self.n_features)
         self.act1, self.act2, self.act3 = activation(), activation(), activation()
-        self.pool = nn.MaxPool2d(2)
+        self.pool = MaxPool2d(2)
         _glorot(self)
 
     def stage(self, i: int, x: Tensor) -> Tensor:
         """A convolution with pooling, another, and the dense layer."""
         if i == 0:
-            out = self.pool(self.act1(self.conv1(as_images(x))))
+            out = _pooled(self.pool, self.act1, self.conv1(as_images(x)))
         elif i == 1:
-            out = self.pool(self.act2(self.conv2(x)))
+            out = _pooled(self.pool, self.act2, self.conv2(x))
         else:
             out = self.act3(self.fc(x.flatten(1)))
-        return out  # type: ignore[no-any-return]
+        return out
 
 
 class Conv4(Backbone):
@@ -150,12 +151,12 @@ class Conv4(Backbone):
         widths = (channels, *self.channels)
         pairs = list(pairwise(widths))
         # Without biases, which batch norm takes out again: their gradients would be rounding, blown up by Adam.
-        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1, bias=False) for a, b in pairs)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(b) for _, b in pairs)
+        self.convs = nn.ModuleList(Conv2d(a, b, 3, padding=1, bias=False) for a, b in pairs)
+        self.norms = nn.ModuleList(BatchNorm2d(b) for _, b in pairs)
         self.activations = nn.ModuleList(activation() for _ in range(self.n_stages))
-        self.pool = nn.MaxPool2d(2, ceil_mode=True)
+        self.pool = MaxPool2d(2, ceil_mode=True)
         height, width = (-(-side // 16) for side in sides)
-        self.fc = nn.Linear(widths[-1] * height * width, self.n_features)
+        self.fc = Linear(widths[-1] * height * width, self.n_features)
         _glorot(self)
 
     def stage(self, i: int, x: Tensor) -> Tensor:
@@ -164,7 +165,7 @@ class Conv4(Backbone):
             out = self.activations[i](self.fc(x.flatten(1)))
         else:
             x = as_images(x) if i == 0 else x
-            out = self.pool(self.activations[i](self.norms[i](self.convs[i](x))))
+            out = _pooled(self.pool, self.activations[i], self.norms[i](self.convs[i](x)))
         return out  # type: ignore[no-any-return]
 
 
@@ -181,7 +182,7 @@ class _Block(nn.Module):
 
     def _shortcut(self, inputs: int, outputs: int, stride: int) -> None:
         if stride != 1 or inputs != outputs:
-            self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+            self.downsample = nn.Sequential(Conv2d(inputs, outputs, 1, stride, bias=False), BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, H, W] -> [B, outputs, H / stride, W / stride]."""
@@ -201,8 +202,8 @@ class BasicBlock(_Block):
 
     def __init__(self, inputs: int, width: int, stride: int, activation: Activation) -> None:
         super().__init__(activation, 2)
-        self.conv1, self.bn1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width)
-        self.conv2, self.bn2 = nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
+        self.conv1, self.bn1 = Conv2d(inputs, width, 3, stride, 1, bias=False), BatchNorm2d(width)
+        self.conv2, self.bn2 = Conv2d(width, width, 3, 1, 1, bias=False), BatchNorm2d(width)
         self._shortcut(inputs, width, stride)
 
 
@@ -214,9 +215,9 @@ class Bottleneck(_Block):
     def __init__(self, inputs: int, width: int, stride: int, activation: Activation) -> None:
         super().__init__(activation, 3)
         outputs = 4 * width
-        self.conv1, self.bn1 = nn.Conv2d(inputs, width, 1, bias=False), nn.BatchNorm2d(width)
-        self.conv2, self.bn2 = nn.Conv2d(width, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width)
-        self.conv3, self.bn3 = nn.Conv2d(width, outputs, 1, bias=False), nn.BatchNorm2d(outputs)
+        self.conv1, self.bn1 = Conv2d(inputs, width, 1, bias=False), BatchNorm2d(width)
+        self.conv2, self.bn2 = Conv2d(width, width, 3, stride, 1, bias=False), BatchNorm2d(width)
+        self.conv3, self.bn3 = Conv2d(width, outputs, 1, bias=False), BatchNorm2d(outputs)
         self._shortcut(inputs, outputs, stride)
 
 
@@ -231,8 +232,8 @@ class ResNet(Backbone):
         self, block: type[BasicBlock | Bottleneck], depths: tuple[int, ...], channels: int, activation: Activation
     ) -> None:
         super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64)
-        self.act, self.maxpool = activation(), nn.MaxPool2d(3, 2, 1)
+        self.conv1, self.bn1 = Conv2d(channels, 64, 7, 2, 3, bias=False), BatchNorm2d(64)
+        self.act, self.maxpool = activation(), MaxPool2d(3, 2, 1)
         inputs = 64
         for i, depth in enumerate(depths):
             width = 64 * 2**i
@@ -243,13 +244,13 @@ class ResNet(Backbone):
             self.add_module(f"layer{i + 1}", nn.Sequential(*blocks))
         self.n_stages, self.n_features = len(depths) + 1, inputs
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def stage(self, i: int, x: Tensor) -> Tensor:
         """The stem; then one group of blocks a stage, the last with the mean over pixels."""
         if i == 0:
-            return self.maxpool(self.act(self.bn1(self.conv1(as_images(x)))))  # type: ignore[no-any-return]
+            return _pooled(self.maxpool, self.act, self.bn1(self.conv1(as_images(x))))
         out: Tensor = getattr(self, f"layer{i}")(x)
         return out.mean((-2, -1)) if i == self.n_stages - 1 else out
 
@@ -268,7 +269,13 @@ def as_images(x: Tensor) -> Tensor:
 
 def _glorot(module: nn.Module) -> None:
     for part in module.modules():
-        if isinstance(part, nn.Linear | nn.Conv2d):
+        if isinstance(part, Linear | Conv2d):
             nn.init.xavier_uniform_(part.weight)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
+
+
+def _pooled(pool: nn.Module, activation: nn.Module, x: Tensor) -> Tensor:
+    """The largest activations; where they grow with x, the activations of the largest x, which are fewer."""
+    pooled: Tensor = activation(pool(x)) if isinstance(activation, nn.ReLU) else pool(activation(x))
+    return pooled
