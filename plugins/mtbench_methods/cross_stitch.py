@@ -88,7 +88,8 @@ class StitchedNets(nn.Module):
 def mixed(alpha: Tensor, x: Tensor) -> Tensor:
     """Eq. (1) for all tasks: sum_u alpha[t, u] x_u from x [T, B, channels, ...]."""
     channel = "" if alpha.ndim == 2 else "c"
-    return torch.einsum(f"tu{channel},ubc...->tbc...", alpha, x)
+    # Channels last, as towers on CPUs have them in memory.
+    return torch.einsum(f"tu{channel},u...c->t...c", alpha, x.movedim(2, -1)).movedim(-1, 2)
 
 
 def _last_mixed(alpha: Tensor, x: Tensor, batch: Batch) -> Tensor:
