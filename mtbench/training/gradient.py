@@ -68,6 +68,7 @@ class GradientStack:
         of_trials = [problems[trial.split] for trial in trials]
         self.models = StackedModels(method, of_trials, trials, device, bases)
         self._state = self.models.initial
+        self._gradient = torch.empty_like(self._state.theta)
         self.progress = Progress.start(self._state)
         rates = torch.tensor([float(t.params[LEARNING_RATE]) for t in trials], device=device, dtype=self._dtype)
         self._optimiser = optimiser_for(self._recipe, self._state.theta, rates, self.models.rate_factors)
@@ -156,7 +157,10 @@ class GradientStack:
         leaves = self.models.leaves(state.theta)
         objective = self._objective(leaves, state, columns, shared)
         gradients = torch.autograd.grad(objective.sum(), list(leaves.values()), materialize_grads=True)
-        gradient = torch.cat([g.reshape(len(objective), -1) for g in gradients], 1)
+        if len(self._gradient) != len(objective):
+            self._gradient = torch.empty_like(state.theta)
+        # Into the same memory in every step: where parameters are many, new memory takes longer than the copy.
+        gradient = torch.cat([g.reshape(len(objective), -1) for g in gradients], 1, out=self._gradient)
         clip_(gradient, self._recipe.clip_norm)
         self._optimiser.step(state.theta, gradient, scale)
         self._steps += 1

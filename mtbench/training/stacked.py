@@ -297,7 +297,8 @@ def _caller(
 
 
 def _first(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor[0] for name, tensor in tensors.items()}
+    # Not tensor[0]: the gradient of an index is an array of zeros that another is copied into.
+    return {name: tensor.squeeze(0) for name, tensor in tensors.items()}
 
 
 def _channels_last(value: Tensor) -> Tensor:
