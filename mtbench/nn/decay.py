@@ -6,6 +6,7 @@ weights are many then, and the rows few.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -17,31 +18,35 @@ _RUN = 4096  # numbers whose squares are summed one after the other, which costs
 def half_squares(*of: nn.Module | Tensor) -> Tensor:
     """Half the sum of squares of tensors, and of all parameters of modules: a scalar."""
     tensors = [t for one in of for t in ([one] if isinstance(one, Tensor) else one.parameters())]
-    return torch.cat([_squares(t.reshape(1, -1)) for t in tensors]).sum() / 2
+    return torch.stack([_squares(t, 0) for t in tensors]).sum() / 2
 
 
-def _squares(rows: Tensor) -> Tensor:
-    """Sums of squares: [n, m] -> [n]."""
-    found: Tensor = _Squares.apply(rows)  # type: ignore[no-untyped-call]
+def _squares(x: Tensor, n_leading: int) -> Tensor:
+    """Sums of squares over all axes but so many leading ones."""
+    found: Tensor = _Squares.apply(x, n_leading)  # type: ignore[no-untyped-call]
     return found
 
 
 class _Squares(torch.autograd.Function):
+    # Takes tensors as they are, not laid flat: autograd adds in place to gradients that are no views.
     @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        whole = x.shape[1] // _RUN * _RUN
-        runs: Tensor = torch.linalg.vector_norm(x[:, :whole].reshape(len(x), whole // _RUN, _RUN), dim=2)
-        return runs.square().sum(1) + x[:, whole:].square().sum(1)
+    def forward(x: Tensor, n_leading: int) -> Tensor:
+        leading = x.shape[:n_leading]
+        flat = x.reshape(math.prod(leading), -1)
+        whole = flat.shape[1] // _RUN * _RUN
+        runs: Tensor = torch.linalg.vector_norm(flat[:, :whole].reshape(len(flat), whole // _RUN, _RUN), dim=2)
+        return (runs.square().sum(1) + flat[:, whole:].square().sum(1)).view(leading)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
+    def setup_context(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0])
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         x: Tensor = ctx.saved_tensors[0]
-        return x * (2 * gradients[0][:, None])
+        twice = 2 * gradients[0]
+        return x * twice.view(*twice.shape, *[1] * (x.ndim - twice.ndim)), None
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[int], x: Tensor) -> tuple[Tensor, int]:
-        return _squares(x.movedim(in_dims[0], 0).flatten(0, 1)).view(info.batch_size, -1), 0
+    def vmap(info: Any, in_dims: tuple[int, None], x: Tensor, n_leading: int) -> tuple[Tensor, int]:
+        return _squares(x if in_dims[0] == 0 else x.movedim(in_dims[0], 0), n_leading + 1), 0
