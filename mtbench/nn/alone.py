@@ -15,8 +15,8 @@ import torch
 
 from mtbench.batch import Batch, TaskLayout
 from mtbench.nn.copies import Copies
+from mtbench.nn.decay import half_squares
 from mtbench.nn.heads import Heads, task_features
-from mtbench.nn.shallow import half_squares
 from mtbench.recipe import Recipe
 from mtbench.tasks import Array, Part, Problem
 

@@ -18,6 +18,9 @@ _RUN = 4096  # numbers whose squares are summed one after the other, which costs
 def half_squares(*of: nn.Module | Tensor) -> Tensor:
     """Half the sum of squares of tensors, and of all parameters of modules: a scalar."""
     tensors = [t for one in of for t in ([one] if isinstance(one, Tensor) else one.parameters())]
+    if not torch._C._are_functorch_transforms_active():
+        found: Tensor = _HalfSquares.apply(*tensors)  # type: ignore[no-untyped-call]
+        return found
     return torch.stack([_squares(t, 0) for t in tensors]).sum() / 2
 
 
@@ -25,6 +28,18 @@ def _squares(x: Tensor, n_leading: int) -> Tensor:
     """Sums of squares over all axes but so many leading ones."""
     found: Tensor = _Squares.apply(x, n_leading)  # type: ignore[no-untyped-call]
     return found
+
+
+class _HalfSquares(torch.autograd.Function):
+    # Where nothing is mapped: one Function for all, since each costs as much as several operations.
+    @staticmethod
+    def forward(ctx: Any, *tensors: Tensor) -> Tensor:
+        ctx.save_for_backward(*tensors)
+        return torch.stack([_Squares.forward(t, 0) for t in tensors]).sum() / 2
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+        return tuple(x * gradients[0] for x in ctx.saved_tensors)
 
 
 class _Squares(torch.autograd.Function):

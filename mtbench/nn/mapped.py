@@ -29,10 +29,9 @@ def dense(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         bias: [k].
 
     Returns:
-        [B, k]; all four may have a leading axis of copies.
+        [B, k].
     """
-    out: Tensor = _Dense.apply(x, weight, bias)  # type: ignore[no-untyped-call]
-    return out
+    return F.linear(x, weight, bias) if _unmapped() else _dense(x, weight, bias)
 
 
 def convolution(
@@ -51,6 +50,8 @@ def convolution(
     Returns:
         [B, C', H', W'].
     """
+    if _unmapped():
+        return torch.conv2d(x, weight, bias, stride, padding, 1, groups)
     out: Tensor = _Convolution.apply(x, weight, bias, stride, padding, groups)  # type: ignore[no-untyped-call]
     return out
 
@@ -84,6 +85,16 @@ def max_pool(x: Tensor, size: Pair, stride: Pair, padding: Pair, ceil: bool) -> 
     return out
 
 
+def _unmapped() -> bool:
+    """Whether nothing is mapped here: torch's own operations then cost less than a Function of ours."""
+    return not torch._C._are_functorch_transforms_active()
+
+
+def _dense(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    out: Tensor = _Dense.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+    return out
+
+
 class _Dense(torch.autograd.Function):
     """x [B, d], weight [k, d] and bias [k] -> [B, k]; or all of them with a leading axis of copies."""
 
@@ -107,11 +118,11 @@ class _Dense(torch.autograd.Function):
         if in_dims[0] is None and tensors[0].ndim == 2:
             # The same rows for all: all their weights are one layer's.
             weight, bias = (_front(t, d, n).flatten(0, 1) for t, d in zip(tensors[1:], in_dims[1:], strict=True))
-            return _unfolded(dense(tensors[0], weight, bias), 1, n), 1
+            return _unfolded(_dense(tensors[0], weight, bias), 1, n), 1
         x, weight, bias = (_front(t, dim, n) for t, dim in zip(tensors, in_dims, strict=True))
         if x.ndim == 3:
-            return dense(x, weight, bias), 0
-        return _unfolded(dense(x.flatten(0, 1), weight.flatten(0, 1), bias.flatten(0, 1)), 0, n), 0
+            return _dense(x, weight, bias), 0
+        return _unfolded(_dense(x.flatten(0, 1), weight.flatten(0, 1), bias.flatten(0, 1)), 0, n), 0
 
 
 class _Convolution(torch.autograd.Function):
@@ -196,6 +207,7 @@ class _MaxPool(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         x, *ctx.options = inputs
         ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)  # no zeros for it
         ctx.shape, ctx.strides = x.shape, x.stride()
         ctx.save_for_backward(output[1])
 

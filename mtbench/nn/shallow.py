@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mtbench.batch import Batch
 from mtbench.nn.backbones import backbone
+from mtbench.nn.decay import half_squares
 from mtbench.nn.feedback import Feedback
 from mtbench.recipe import Recipe
 from mtbench.tasks import Problem
@@ -109,8 +110,3 @@ class DeepFeedbackNet(BackboneNet):
 def head(n_features: int, n_outputs: int) -> nn.Parameter:
     """Weights [k, O] of an output layer, N(0, 0.01^2)."""
     return nn.Parameter(nn.init.normal_(torch.empty(n_features, n_outputs), 0, _HEAD_STD))
-
-
-def half_squares(module: nn.Module) -> Tensor:
-    """Half the sum of squares of a module's parameters: a scalar."""
-    return torch.stack([parameter.square().sum() for parameter in module.parameters()]).sum() / 2

@@ -14,7 +14,7 @@ from torch.optim.adam import adam
 
 from mtbench.recipe import Recipe
 
-_LARGE = 2**20  # parameters of one model from which on memory bounds a step of Adam, and passes over it count
+_LARGE = 2**18  # parameters of one model from which on memory bounds a step of Adam, and passes over it count
 
 
 class StackedOptimiser(ABC):

@@ -199,14 +199,14 @@ class StackedModels:
             shared: Which of the two.
             per_task: As in `Batch`.
         """
-        self._probe.train()
+        self._set_mode(training=True)
         with self._autocast:
             found: Tensor = self._map("objective", leaves, state, columns, shared, per_task)
         return found.to(state.theta.dtype)
 
     def predict(self, state: StackState, columns: Columns, per_task: int = 0) -> Tensor:
         """Outputs for rows [B, ...] that all trials share, of each row's own task in the own layout: [R, B, O or C]."""
-        self._probe.eval()
+        self._set_mode(training=False)
         with torch.no_grad(), self._autocast:
             found: Tensor = self._map("predict", self._views(state.theta), state, columns, True, per_task)
         return found.to(state.theta.dtype)
@@ -234,7 +234,7 @@ class StackedModels:
 
     def learned(self, state: StackState) -> dict[str, Tensor]:
         """The method's learned matrices, each [R, ...]."""
-        self._probe.eval()
+        self._set_mode(training=False)
         with torch.no_grad():
             return dict(self._map("learned", self._views(state.theta), state, {}, True))
 
@@ -242,6 +242,10 @@ class StackedModels:
         """Parameters and buffers of the models' backbone, by its own names, each [R, ...]; empty without one."""
         held = {**self._views(state.theta), **state.buffers}
         return {name.removeprefix("backbone."): v for name, v in held.items() if name.startswith("backbone.")}
+
+    def _set_mode(self, training: bool) -> None:
+        if self._probe.training != training:  # it takes time, in every step
+            self._probe.train(training)
 
     def _map(
         self,
@@ -302,7 +306,8 @@ def _first(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _channels_last(value: Tensor) -> Tensor:
-    return value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
+    # By hand: filters of one channel pass for channels last as they are, and torch then goes on with channels first.
+    return value.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2) if value.ndim == 4 else value
 
 
 def _repeated(column: Tensor, name: str, n: int) -> Tensor:

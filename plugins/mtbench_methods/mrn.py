@@ -31,8 +31,8 @@ from torch import Tensor, nn
 
 from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, hookimpl, tunable
 from mtbench.nn.backbones import backbone
+from mtbench.nn.decay import half_squares
 from mtbench.nn.heads import Heads, by_task
-from mtbench.nn.shallow import half_squares
 
 _EPSILON = 1e-5
 _AXES = ("tasks", "inputs", "outputs")

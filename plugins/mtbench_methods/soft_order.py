@@ -30,10 +30,10 @@ from torch import Tensor, nn
 
 from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, hookimpl, tunable
 from mtbench.nn.backbones import backbone_name
+from mtbench.nn.decay import half_squares
 from mtbench.nn.dropout import dropout
 from mtbench.nn.heads import Heads
 from mtbench.nn.orderable import ConvolutionalLayers, DenseLayers, OrderableLayers
-from mtbench.nn.shallow import half_squares
 from mtbench.nn.task_rows import for_heads, row_tasks
 
 _CONVOLUTIONS = {"lenet": 2, "conv4": 4}
