@@ -49,6 +49,8 @@ class _Squares(torch.autograd.Function):
         leading = x.shape[:n_leading]
         flat = x.reshape(math.prod(leading), -1)
         whole = flat.shape[1] // _RUN * _RUN
+        if not whole:
+            return flat.square().sum(1).view(leading)
         runs: Tensor = torch.linalg.vector_norm(flat[:, :whole].reshape(len(flat), whole // _RUN, _RUN), dim=2)
         return (runs.square().sum(1) + flat[:, whole:].square().sum(1)).view(leading)
 

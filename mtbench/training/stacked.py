@@ -126,6 +126,7 @@ class StackedModels:
         self._autocast = torch.autocast(device.type, torch.bfloat16) if cast else contextlib.nullcontext()
         self._device = device
         self._probe = _Probe(models[0], method, TaskLayout.of(problems[0], device))
+        self._tied = _tied(models[0])
         self._shapes = {name: tuple(p.shape) for name, p in models[0].named_parameters()}
         self._sizes = [math.prod(shape) for shape in self._shapes.values()]
         theta = torch.stack([torch.cat([p.detach().reshape(-1) for p in model.parameters()]) for model in models])
@@ -257,7 +258,7 @@ class StackedModels:
         per_task: int = 0,
     ) -> Any:
         tensors = {"model." + name: value for name, value in {**parameters, **state.buffers}.items()}
-        run = _caller(self._probe, what, self._params, per_task)
+        run = _caller(self._probe, what, self._params, per_task, self._tied)
         if len(state.theta) == 1:
             # One trial alone needs no mapping, and mapping costs: run the model as it is, and add the axis back.
             tensors = _first(tensors)
@@ -292,12 +293,19 @@ class _Probe(nn.Module):
 
 
 def _caller(
-    probe: _Probe, what: str, params: Any, per_task: int
+    probe: _Probe, what: str, params: Any, per_task: int, tied: bool
 ) -> Callable[[dict[str, Tensor], dict[str, Tensor], Columns], Any]:
     def run(state: dict[str, Tensor], hyper: dict[str, Tensor], columns: Columns) -> Any:
-        return functional_call(probe, state, (what, columns, dataclasses.replace(params, **hyper), per_task))
+        inputs = (what, columns, dataclasses.replace(params, **hyper), per_task)
+        return functional_call(probe, state, inputs, tie_weights=tied)
 
     return run
+
+
+def _tied(model: nn.Module) -> bool:
+    """Whether a parameter or buffer has several names: to look for them in every step takes time."""
+    named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+    return len({id(tensor) for _, tensor in named}) < len(named)
 
 
 def _first(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -327,3 +327,23 @@ def test_a_rate_for_no_parameter_is_refused() -> None:
     dataset, method = SharedOneVsAll(), Wrong()
     with pytest.raises(PluginError, match=r"must name parameters.*found 'bia' among weight, bias"):
         run(method, dataset, miniature_trials(method, dataset))
+
+
+def test_a_parameter_of_two_names_is_one() -> None:
+    class Tied(Linear):
+        """Reads its weight by another name."""
+
+        def build(self, problem: Problem, params: Any, recipe: Recipe) -> nn.Module:
+            model = BatchLinear(problem.n_features, problem.n_outputs)
+            model.another = nn.Linear(1, 1)
+            model.another.weight, model.another.bias = model.weight, model.bias
+            return model
+
+        def objective(self, model: nn.Module, batch: Batch, params: Any) -> Tensor:
+            outputs = batch.inputs @ model.another.weight + model.another.bias
+            return batch.task_losses(outputs).sum() + params.decay * model.weight.square().sum()
+
+    dataset = SharedOneVsAll()
+    trials = miniature_trials(Linear(), dataset, SETTINGS[:2])
+    one, other = (run(method, dataset, trials).history["loss"] for method in (Linear(), Tied()))
+    np.testing.assert_array_equal(one, other)
