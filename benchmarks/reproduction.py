@@ -87,7 +87,7 @@ def lines(name: str) -> list[str]:
         cells = [title, theirs[1].get(method, "-"), *(_value(mine.loc[m]) for m in table.metrics)]
         if refit:
             cells.append(f"{first['mean_without_refit']:.2f}")
-        cells.append("" if method == "stl" else _difference(first["vs_stl"]))
+        cells.append("" if method == "stl" else _difference(first["gain"]))
         printed.append(_row(cells))
     return printed
 

@@ -36,8 +36,19 @@ def _names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str,
 )
 @click.option("--methods", metavar="A,B", default="", callback=_names, help="Show these methods only.")
 @click.option("--datasets", metavar="X,Y", default="", callback=_names, help="Show these data sets only.")
+@click.option(
+    "--baseline",
+    metavar="METHOD",
+    help="Measure gains against this method.  [default: stl, or stl_deep on data sets without it]",
+)
 def report(
-    directory: Path, format_: str, per_task: bool, rule: str | None, methods: tuple[str, ...], datasets: tuple[str, ...]
+    directory: Path,
+    format_: str,
+    per_task: bool,
+    rule: str | None,
+    methods: tuple[str, ...],
+    datasets: tuple[str, ...],
+    baseline: str | None,
 ) -> None:
     """Prints the leaderboard of the results store in DIR, results/default unless told otherwise.
 
@@ -48,13 +59,14 @@ def report(
     Examples:
       mtbench report
       mtbench report results/school --per-task --methods stl,amtfl
+      mtbench report results/mnist_imbalanced --baseline cnn
       mtbench report results/school --format json > school.json
     """
     # Imported here, because numpy would make `--help` slow.
     from mtbench.report import formats
     from mtbench.report.reading import read
 
-    _, board = read(directory, rule, methods, datasets)
+    _, board = read(directory, rule, methods, datasets, baseline)
     if format_ == "table":
         terminal = sys.stdout.isatty()
         width = shutil.get_terminal_size().columns if terminal else None

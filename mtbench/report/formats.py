@@ -121,6 +121,9 @@ FORMATS: Mapping[str, Callable[[Leaderboard, bool], str]] = {
 """All but the terminal's, which depends on the terminal."""
 
 
+_GAIN = ("baseline", "gain_mean", "gain_ci95")
+
+
 def record(row: Row) -> dict[str, Any]:
     """A row as plain data, as JSON shows it."""
     found = dataclasses.asdict(row)
@@ -128,13 +131,13 @@ def record(row: Row) -> dict[str, Any]:
 
 
 def _flat(found: Mapping[str, Any]) -> dict[str, Any]:
-    gain = found["vs_stl"] or {"mean": None, "ci95": None}
-    rest = {name: value for name, value in found.items() if name != "vs_stl"}
-    return rest | {"vs_stl_mean": gain["mean"], "vs_stl_ci95": gain["ci95"]}
+    gain = found["gain"] or {"baseline": None, "mean": None, "ci95": None}
+    rest = {name: value for name, value in found.items() if name != "gain"}
+    return rest | dict(zip(_GAIN, (gain["baseline"], gain["mean"], gain["ci95"]), strict=True))
 
 
 def _flat_names(name: str) -> Sequence[str]:
-    return ("vs_stl_mean", "vs_stl_ci95") if name == "vs_stl" else (name,)
+    return _GAIN if name == "gain" else (name,)
 
 
 def _tables(board: Leaderboard, per_task: bool) -> list[Table]:

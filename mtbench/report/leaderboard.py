@@ -15,8 +15,8 @@ from mtbench.report.entries import Entry
 from mtbench.report.intervals import mean_and_interval, paired
 from mtbench.trials import Status
 
-BASELINE = "stl"
-"""The single-task method all gains are measured against."""
+BASELINES = ("stl", "stl_deep")
+"""Single-task methods that gains are measured against: on each data set the first of them that has results there."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,12 @@ class Gain:
     """A paired difference to the baseline.
 
     Attributes:
+        baseline: The baseline's label.
         mean: Ours minus the baseline's, mean over the splits both have.
         ci95: Half-width of its 95 % interval; None for one split.
     """
 
+    baseline: str
     mean: float
     ci95: float | None
 
@@ -52,7 +54,7 @@ class Row:
         draws: Settings tried in each split (the fewest, where splits differ).
         refit: Whether `mean` is that of trials refitted on training and validation rows.
         mean_without_refit: The same mean of the search's own trials.
-        vs_stl: Paired difference to the single-task baseline on the same data set.
+        gain: Paired difference to the baseline on the same data set.
         reason: Why there is no score.
         by_split: The values behind `mean`.
         higher_is_better: The metric's direction.
@@ -73,7 +75,7 @@ class Row:
     draws: int
     refit: bool
     mean_without_refit: float | None
-    vs_stl: Gain | None
+    gain: Gain | None
     reason: str | None
     by_split: Mapping[int, float] = field(repr=False)
     higher_is_better: bool
@@ -114,7 +116,11 @@ class Leaderboard:
 
 
 def leaderboard(
-    found: Sequence[Entry], rule: str, methods: Sequence[str] = (), datasets: Sequence[str] = ()
+    found: Sequence[Entry],
+    rule: str,
+    methods: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+    baseline: str | None = None,
 ) -> Leaderboard:
     """The leaderboard of cells in which a rule has selected.
 
@@ -123,20 +129,24 @@ def leaderboard(
         rule: The rule's name, for the rows.
         methods: Show only these, by name or label; empty shows all. The baseline need not be among them.
         datasets: Likewise.
+        baseline: What gains are measured against, by name or label; None for the first of `BASELINES` that a data set
+            has.
 
     Raises:
         UnknownName: One of these is not in the store.
     """
+    if baseline is not None:
+        _only(found, [baseline], "method", _method_names)
     found = _only(found, datasets, "data set", lambda e: (e.dataset, e.cell.dataset))
-    shown = _only(found, methods, "method", lambda e: (e.method, e.cell.method))
+    shown = _only(found, methods, "method", _method_names)
     rows: list[Row] = []
     others: list[Row] = []
     for entry in shown:
-        rivals = [e for e in found if e.dataset == entry.dataset and e.cell.method == BASELINE]
-        baseline = rivals[0] if len(rivals) == 1 and rivals[0] is not entry else None
+        rival = _baseline([e for e in found if e.dataset == entry.dataset], [baseline] if baseline else BASELINES)
+        against = None if rival is entry else rival
         first, *more = entry.cell.test_metrics
-        rows.append(_row(entry, first, rule, baseline))
-        others += [_row(entry, metric, rule, baseline) for metric in more]
+        rows.append(_row(entry, first, rule, against))
+        others += [_row(entry, metric, rule, against) for metric in more]
     rows.sort(key=_best_first)
     order = {(r.method, r.dataset): i for i, r in enumerate(rows)}
     return Leaderboard(
@@ -153,6 +163,19 @@ def _only(found: Sequence[Entry], wanted: Sequence[str], kind: str, names: Any) 
         if name not in known:
             raise UnknownName.among(f"{kind} in this store", name, known)
     return [entry for entry in found if not wanted or set(names(entry)) & set(wanted)]
+
+
+def _method_names(entry: Entry) -> tuple[str, str]:
+    return entry.method, entry.cell.method
+
+
+def _baseline(found: Sequence[Entry], names: Sequence[str]) -> Entry | None:
+    """The first of these methods among the cells of a data set; None where it has several cells of one name."""
+    for name in names:
+        rivals = [e for e in found if e.method == name] or [e for e in found if e.cell.method == name]
+        if rivals:
+            return rivals[0] if len(rivals) == 1 else None
+    return None
 
 
 def _best_first(row: Row) -> tuple[str, bool, float, str]:
@@ -184,7 +207,7 @@ def _row(entry: Entry, metric: str, rule: str, baseline: Entry | None) -> Row:
         draws=min(cell.draws.values(), default=0),
         refit=selected.refit,
         mean_without_refit=mean_and_interval(list(without.values()))[0] if without else None,
-        vs_stl=Gain(*gain) if gain else None,
+        gain=Gain(baseline.method, *gain) if baseline and gain else None,
         reason=None if by_split else _no_score(cell, metric),
         by_split=by_split,
         higher_is_better=cell.higher_is_better(metric),

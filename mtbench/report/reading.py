@@ -14,7 +14,11 @@ from mtbench.store.store import Store
 
 
 def read(
-    directory: Path, rule: str | None = None, methods: Sequence[str] = (), datasets: Sequence[str] = ()
+    directory: Path,
+    rule: str | None = None,
+    methods: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+    baseline: str | None = None,
 ) -> tuple[list[Entry], Leaderboard]:
     """Reads a store and selects in it.
 
@@ -23,6 +27,7 @@ def read(
         rule: Name of the selection rule; None for the one that the store's runs name.
         methods: Methods the leaderboard shows, by name or label; empty shows all.
         datasets: Likewise.
+        baseline: Method that gains are measured against; None for the data set's single-task method.
 
     Returns:
         All cells, and the leaderboard.
@@ -36,7 +41,7 @@ def read(
     found = scan(Store.open(directory))
     rule = rule or _recorded_rule(found.stacks)
     cells = entries([cell for cell in gather(found.stacks) if not cell.is_base], rule)
-    board = leaderboard(cells, rule, methods, datasets)
+    board = leaderboard(cells, rule, methods, datasets, baseline)
     return cells, board.with_warning(_unreadable([checked.path.name for checked in found.unreadable]))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mtbench.report.intervals import paired
-from mtbench.report.leaderboard import BASELINE, Leaderboard, Row, TaskRow
+from mtbench.report.leaderboard import Leaderboard, Row, TaskRow
 
 NOTHING = "-"
 
@@ -86,9 +86,10 @@ def _leaderboard_table(rows: Sequence[Row], others: Sequence[Row]) -> Table:
     scores = [_estimate(row.mean, row.ci95) for row in rows]
     decimals = _decimals(scores)
     columns = {"method": [row.method for row in rows], _header(lead): _scores(rows, _texts(scores, decimals))}
-    if any(row.vs_stl for row in rows):
-        gains = [(row.vs_stl.mean, row.vs_stl.ci95) if row.vs_stl else None for row in rows]
-        columns[f"vs {BASELINE}"] = _texts(gains, decimals, "+")
+    gains = [(row.gain.mean, row.gain.ci95) if row.gain else None for row in rows]
+    baseline = next((row.gain.baseline for row in rows if row.gain), None)
+    if baseline:
+        columns[f"vs {baseline}"] = _texts(gains, decimals, "+")
     refit = any(row.refit for row in rows)
     if refit:
         columns["without refit"] = _texts([_estimate(row.mean_without_refit) for row in rows], decimals)

@@ -11,7 +11,7 @@ from mtbench.trials import Status
 
 ROW_KEYS = [
     "method", "dataset", "metric", "mean", "ci95", "n_splits", "n_trials", "n_failed", "selection", "train_seconds",
-    "n_parameters", "draws", "refit", "mean_without_refit", "vs_stl", "reason",
+    "n_parameters", "draws", "refit", "mean_without_refit", "gain", "reason",
 ]  # fmt: skip
 
 
@@ -35,7 +35,7 @@ def test_json_has_exactly_the_documented_form(board):
     first = found["leaderboard"][1]
     assert (first["method"], first["dataset"], first["metric"]) == ("amtl", "school", "rmse")
     assert (first["mean"], first["n_splits"], first["n_failed"], first["reason"]) == (11.0, 2, 0, None)
-    assert first["vs_stl"] == {"mean": -2.0, "ci95": 0.0}
+    assert first["gain"] == {"baseline": "stl", "mean": -2.0, "ci95": 0.0}
     assert found["leaderboard"][0]["ci95"] is None
     assert found["leaderboard"][-1]["mean"] is None
     assert found["leaderboard"][-1]["reason"] == "skipped: needs 100% binary tasks"
@@ -52,7 +52,7 @@ def test_json_gives_tasks_where_asked(board):
 def test_csv_has_a_line_for_each_row_and_empty_fields_for_what_is_unknown(board):
     rows = list(csv.DictReader(io.StringIO(as_csv(board))))
     assert len(rows) == len(board.rows) + len(board.other_metrics)
-    assert set(rows[0]) == {*ROW_KEYS, "vs_stl_mean", "vs_stl_ci95"} - {"vs_stl"}
+    assert set(rows[0]) == {*ROW_KEYS, "baseline", "gain_mean", "gain_ci95"} - {"gain"}
     skipped = next(row for row in rows if row["method"] == "my_net")
     assert (skipped["mean"], skipped["reason"]) == ("", "skipped: needs 100% binary tasks")
 

@@ -49,7 +49,7 @@ def test_the_leaderboard_is_that_of_the_report(results):
     board = results.leaderboard.set_index("method")
     assert board.loc["amtl", "mean"] == 5.0
     assert board.loc["amtl", "n_failed"] == 1
-    assert board.loc["amtl", "vs_stl"] == {"mean": -3.0, "ci95": None}
+    assert board.loc["amtl", "gain"] == {"baseline": "stl", "mean": -3.0, "ci95": None}
     assert any("did not finish" in warning for warning in results.warnings)
 
 

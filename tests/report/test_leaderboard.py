@@ -108,16 +108,43 @@ def test_gains_are_paired_with_single_task_learning(results_store, outcome):
     results_store.write(results_store.cell("amtl"), *[outcome(split=s, test=9 + 5 * s + s) for s in range(3)])
     row = row_of(results_store)
     # Differences -1, 0, 1, whatever the splits' own levels.
-    assert row.vs_stl.mean == pytest.approx(0.0)
-    assert row.vs_stl.ci95 == pytest.approx(2.484138, abs=1e-6)
-    assert row_of(results_store, "stl").vs_stl is None
+    assert row.gain.mean == pytest.approx(0.0)
+    assert row.gain.ci95 == pytest.approx(2.484138, abs=1e-6)
+    assert row_of(results_store, "stl").gain is None
 
 
 def test_the_baseline_serves_even_where_it_is_not_shown(results_store, outcome):
     results_store.write(results_store.cell("stl"), outcome(test=10))
     results_store.write(results_store.cell("amtl"), outcome(test=8))
     (row,) = board_of(results_store, methods=["amtl"]).rows
-    assert row.vs_stl == Gain(-2.0, None)
+    assert row.gain == Gain("stl", -2.0, None)
+
+
+def test_without_stl_gains_are_over_deep_single_task_learning(results_store, outcome):
+    results_store.write(results_store.cell("stl_deep"), outcome(test=10))
+    results_store.write(results_store.cell("mrn"), outcome(test=8))
+    assert row_of(results_store, "mrn").gain == Gain("stl_deep", -2.0, None)
+    results_store.write(results_store.cell("stl"), outcome(test=11))
+    assert row_of(results_store, "mrn").gain == Gain("stl", -3.0, None)
+    assert row_of(results_store, "stl_deep").gain == Gain("stl", -1.0, None)
+
+
+def test_gains_are_over_the_baseline_that_was_asked_for(results_store, outcome):
+    for method, test in (("stl", 12), ("cnn", 10), ("deep_amtfl", 7)):
+        results_store.write(results_store.cell(method), outcome(test=test))
+    board = board_of(results_store, baseline="cnn")
+    assert {row.method: row.gain for row in board.rows} == {
+        "stl": Gain("cnn", 2.0, None), "cnn": None, "deep_amtfl": Gain("cnn", -3.0, None)
+    }  # fmt: skip
+    with pytest.raises(UnknownName, match="Did you mean 'cnn'"):
+        board_of(results_store, baseline="cn")
+
+
+def test_two_cells_of_one_baseline_are_none(results_store, outcome):
+    results_store.write(results_store.cell("stl"), outcome(test=10))
+    results_store.write(results_store.cell("stl", method_version="2"), outcome(test=11))
+    results_store.write(results_store.cell("amtl"), outcome(test=8))
+    assert [row.gain for row in board_of(results_store).rows if row.method == "amtl"] == [None]
 
 
 def test_a_name_the_store_does_not_hold_is_refused(results_store, outcome):
