@@ -15,13 +15,10 @@ import ctypes
 import dataclasses
 import gc
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 

