@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 from benchmarks.cells import supported_cells
 from benchmarks.devices import device_name, devices, on_cuda
-from mtbench.data_root import data_root
+from mtbench.data.root import data_root
 from mtbench.grid import PlannedCell, groups
 from mtbench.method import GradientMethod
 from mtbench.plugins import load_plugins

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from benchmarks.cells import supported_cells
-from mtbench.data_root import data_root
+from mtbench.data.root import data_root
 from mtbench.grid import PlannedCell, groups
 from mtbench.metrics import metric
 from mtbench.plugins import load_plugins

@@ -24,7 +24,7 @@ import torch
 
 from benchmarks.cells import supported_cells
 from benchmarks.devices import device_name, devices, on_cuda
-from mtbench.data_root import data_root
+from mtbench.data.root import data_root
 from mtbench.grid import PlannedCell, groups
 from mtbench.plugins import load_plugins
 from mtbench.tasks import Problem

@@ -22,7 +22,7 @@ import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
 from mtbench import load
-from mtbench.data_root import data_root
+from mtbench.data.root import data_root
 from mtbench.grid import parse_options
 from mtbench.plugins import load_plugins
 from mtbench.report.intervals import mean_and_interval

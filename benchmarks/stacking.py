@@ -19,7 +19,7 @@ from statistics import median
 import torch
 
 from benchmarks.cells import supported_cells
-from mtbench.data_root import data_root
+from mtbench.data.root import data_root
 from mtbench.grid import PlannedCell, groups
 from mtbench.method import GradientMethod
 from mtbench.plugins import load_plugins

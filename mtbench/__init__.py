@@ -12,8 +12,10 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from mtbench.batch import Batch
+    from mtbench.data.downloads import fetch, verified
+    from mtbench.data.sources import Source
+    from mtbench.data.splits import draw_by_group
     from mtbench.dataset import Dataset, NoOptions
-    from mtbench.downloads import fetch, verified
     from mtbench.engines.base import Engine, Job, JobFailed
     from mtbench.engines.here import run_job
     from mtbench.errors import DataError, MtbenchError, PluginError, StoreError, StudyError, UnknownName
@@ -25,15 +27,13 @@ if TYPE_CHECKING:
     from mtbench.reference import Reference
     from mtbench.report.frames import load
     from mtbench.seeds import seed_from
-    from mtbench.sources import Source
-    from mtbench.splits import draw_by_group
     from mtbench.tasks import Layout, Part, Problem, Rows, Task, TaskKind
     from mtbench.trials import Status
 
 _HOMES = {
     "mtbench.batch": ("Batch",),
     "mtbench.dataset": ("Dataset", "NoOptions"),
-    "mtbench.downloads": ("fetch", "verified"),
+    "mtbench.data.downloads": ("fetch", "verified"),
     "mtbench.engines.base": ("Engine", "Job", "JobFailed"),
     "mtbench.engines.here": ("run_job",),
     "mtbench.errors": ("DataError", "MtbenchError", "PluginError", "StoreError", "StudyError", "UnknownName"),
@@ -45,8 +45,8 @@ _HOMES = {
     "mtbench.reference": ("Reference",),
     "mtbench.report.frames": ("load",),
     "mtbench.seeds": ("seed_from",),
-    "mtbench.splits": ("draw_by_group",),
-    "mtbench.sources": ("Source",),
+    "mtbench.data.splits": ("draw_by_group",),
+    "mtbench.data.sources": ("Source",),
     "mtbench.tasks": ("Layout", "Part", "Problem", "Rows", "Task", "TaskKind"),
     "mtbench.trials": ("Status",),
 }

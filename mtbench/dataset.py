@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from mtbench.data.sources import Source
 from mtbench.errors import DataError
 from mtbench.recipe import Recipe
 from mtbench.reference import Reference
-from mtbench.sources import Source
 from mtbench.tasks import Problem
 
 
@@ -86,7 +86,7 @@ class Dataset(ABC):
             DataError: A source cannot be fetched, or what came is not what was published.
         """
         # pooch, and the HTTP stack under it, only where something is fetched.
-        from mtbench.downloads import fetch
+        from mtbench.data.downloads import fetch
 
         for source in self.sources:
             fetch(source, root, self.name)
@@ -123,7 +123,7 @@ class Dataset(ABC):
         Raises:
             DataError: It is missing, or its content is not what it must be.
         """
-        from mtbench.downloads import verified
+        from mtbench.data.downloads import verified
 
         for source in self.sources:
             if source.path == path:

@@ -46,9 +46,9 @@ def check_dataset(cls: Any) -> None:
     Raises:
         PluginError: It cannot; says what must hold and what was found.
     """
+    from mtbench.data.sources import Source
     from mtbench.dataset import Dataset
     from mtbench.metrics import split_name
-    from mtbench.sources import Source
 
     _check_class(cls, (Dataset,))
     for attribute in ("title", "version", "licence", "selection_metric", "report_metric"):

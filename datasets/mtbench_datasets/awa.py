@@ -1,6 +1,6 @@
 """Animals with Attributes: 50 animals, told apart one against all (awa_c), or by 85 attributes of theirs (awa_a).
 
-Features are read from awa/awa_features.h5, whose layout `mtbench.feature_file` states. Two such files are known:
+Features are read from awa/awa_features.h5, whose layout `mtbench.data.feature_file` states. Two such files are known:
 - six classic kinds for the 30,475 images of the first version (Lampert et al. 2009): phog, and pca100_lss, _phog,
   _rgsift, _sift and _surf, the first 100 principal components of Hellinger-mapped histograms. Those components were
   fitted, without labels, on all images, test images included. The paper's DeCAF features are not public.
@@ -54,12 +54,12 @@ from mtbench import (
     tunable,
     verified,
 )
-from mtbench.archives import members
-from mtbench.downloads import content_digest
-from mtbench.feature_file import Features, is_sealed, kinds_in, read_features, write_features
-from mtbench.preparation import found, made
-from mtbench.projection import principal_components
-from mtbench.splits import one_vs_all
+from mtbench.data.archives import members
+from mtbench.data.downloads import content_digest
+from mtbench.data.feature_file import Features, is_sealed, kinds_in, read_features, write_features
+from mtbench.data.preparation import found, made
+from mtbench.data.projection import principal_components
+from mtbench.data.splits import one_vs_all
 
 ADDRESS = "https://cvml.ista.ac.at/AwA2/"
 # Sizes are about right, and not too small: the publisher states them in round numbers.

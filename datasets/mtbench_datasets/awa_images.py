@@ -36,11 +36,11 @@ from mtbench import (
     seed_from,
     verified,
 )
-from mtbench.archives import member_names, members
-from mtbench.decoding import decoded
-from mtbench.image_cache import Column, ImageCache, cache_sha256, check_cache, open_cache, write_cache
-from mtbench.preparation import found, made
-from mtbench.splits import one_vs_all
+from mtbench.data.archives import member_names, members
+from mtbench.data.decoding import decoded
+from mtbench.data.image_cache import Column, ImageCache, cache_sha256, check_cache, open_cache, write_cache
+from mtbench.data.preparation import found, made
+from mtbench.data.splits import one_vs_all
 
 ADDRESS = "https://cvml.ista.ac.at/AwA2/"
 # The size is about right, and not too small: the publisher states it in GB.

@@ -44,11 +44,11 @@ from mtbench import (
     tunable,
     verified,
 )
-from mtbench.archives import members
-from mtbench.decoding import decoded
-from mtbench.image_cache import Column, cache_sha256, check_cache, open_cache, write_cache
-from mtbench.preparation import found, made
-from mtbench.splits import one_vs_all
+from mtbench.data.archives import members
+from mtbench.data.decoding import decoded
+from mtbench.data.image_cache import Column, cache_sha256, check_cache, open_cache, write_cache
+from mtbench.data.preparation import found, made
+from mtbench.data.splits import one_vs_all
 
 ARCHIVE = Source(
     "cub/CUB_200_2011.tgz",
@@ -175,7 +175,7 @@ class CUB(Dataset):
 # All splits share one array, so that it is read, or its pages mapped, once.
 @functools.lru_cache(maxsize=1)
 def _first_50(path: Path, changed_ns: int) -> Birds:
-    import h5py  # not before `mtbench.image_cache`, which keeps the library from loading plugins of its own
+    import h5py  # not before `mtbench.data.image_cache`, which keeps the library from loading plugins of its own
 
     with h5py.File(path, "r", locking=False) as file:
         images = np.ascontiguousarray(file["image_bbox64"][:].transpose(0, 3, 1, 2))

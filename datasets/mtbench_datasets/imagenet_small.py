@@ -27,10 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtbench import DataError, Dataset, Problem, Recipe, Reference, draw_by_group, hookimpl, seed_from
-from mtbench.decoding import decoded
-from mtbench.image_cache import Column, ImageCache, cache_sha256, check_cache, open_cache, write_cache
-from mtbench.preparation import found, made
-from mtbench.splits import one_vs_all
+from mtbench.data.decoding import decoded
+from mtbench.data.image_cache import Column, ImageCache, cache_sha256, check_cache, open_cache, write_cache
+from mtbench.data.preparation import found, made
+from mtbench.data.splits import one_vs_all
 
 TREE = "imagenet_small/images"
 SIZE = 64

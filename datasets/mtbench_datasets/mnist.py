@@ -40,7 +40,7 @@ from mtbench import (
     seed_from,
     verified,
 )
-from mtbench.projection import principal_components
+from mtbench.data.projection import principal_components
 
 IMBALANCED = tuple(range(200, 0, -20))
 """Training images of classes 0 to 9."""

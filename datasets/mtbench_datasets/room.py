@@ -3,8 +3,9 @@
 Source: a subset of ImageNet that "Asymmetric Multi-task Learning Based on Task Relatedness and Loss" (ICML 2016) chose:
 14,140 images of 20 indoor scenes, described by 4,096 DeCAF features. Neither these features nor the list of images are
 public, and ImageNet may not be passed on. The loader therefore reads any features of any scenes, from
-room/room_features.h5, in the layout that `mtbench.feature_file` states: `class_index`, integers [n], with an attribute
-`classes` that holds the names, and one float matrix [n, d] for each kind of features. `write_features` writes it.
+room/room_features.h5, in the layout that `mtbench.data.feature_file` states: `class_index`, integers [n], with an
+attribute `classes` that holds the names, and one float matrix [n, d] for each kind of features. `write_features` there
+writes it.
 The option `features` names kinds, joined by "+"; "all" takes all of them side by side.
 Licence: ImageNet's terms (research and education only).
 Preprocessing: of each kind, every image's features are scaled to a mean square of 1; more than 500 columns are
@@ -25,9 +26,9 @@ from typing import Any
 import numpy as np
 
 from mtbench import DataError, Dataset, Problem, Recipe, Reference, draw_by_group, hookimpl, seed_from, tunable
-from mtbench.feature_file import Features, kinds_in, read_features
-from mtbench.projection import principal_components
-from mtbench.splits import one_vs_all
+from mtbench.data.feature_file import Features, kinds_in, read_features
+from mtbench.data.projection import principal_components
+from mtbench.data.splits import one_vs_all
 
 FEATURE_FILE = "room/room_features.h5"
 N_COMPONENTS = 500
@@ -66,7 +67,7 @@ class Room(Dataset):
                 f"{self.name}: its features are not public. Write features of your own to {root / FEATURE_FILE}: "
                 "'class_index', whole numbers [n], with the attribute 'classes' (the names), and one float matrix "
                 f"[n, d] per kind of features; at least {TEST_IMAGES + 2} images a class. "
-                "mtbench.feature_file.write_features writes it."
+                "mtbench.data.feature_file.write_features writes it."
             )
 
     def files(self, root: Path, options: Any) -> tuple[str, ...]:

@@ -15,10 +15,10 @@ from mtbench.cli.listing import data_state
 from mtbench.cli.options import by_dataset, data_option, options_of, pairs, plugin_option, plugins_with_warnings
 from mtbench.cli.preparing import agreed, progress_shown
 from mtbench.cli.tables import counted, in_bytes, print_table
+from mtbench.data.preparation import OFFLINE, kept_offline, offline
 from mtbench.dataset import Dataset
 from mtbench.errors import DataError
 from mtbench.plugins import Plugins
-from mtbench.preparation import OFFLINE, kept_offline, offline
 
 names_argument = click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_dataset)
 options_option = click.option(

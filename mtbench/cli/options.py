@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mtbench.data_root import data_root
+from mtbench.data.root import data_root
 from mtbench.errors import StudyError
 from mtbench.plugins import Plugins, load_plugins
 

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import click
 
 from mtbench.cli.tables import in_bytes
+from mtbench.data.preparation import watched
 from mtbench.dataset import Dataset
-from mtbench.preparation import watched
 
 
 def agreed(dataset: type[Dataset], size: str, yes: bool) -> bool:

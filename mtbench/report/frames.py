@@ -43,22 +43,23 @@ class Results:
     warnings: tuple[str, ...]
 
 
-def load(directory: str | Path, select: str | None = None) -> Results:
+def load(directory: str | Path, select: str | None = None, baseline: str | None = None) -> Results:
     """Reads a results store.
 
     Args:
         directory: The store.
         select: Name of the selection rule, "per_split" or "across_splits"; None for the one that the store's runs
             name, "per_split" where they do not agree.
+        baseline: The method that gains are measured against; None for the data set's single-task method.
 
     Raises:
         StoreError: There is no store, or it is of another format version.
-        UnknownName: There is no such rule.
+        UnknownName: There is no such rule or method.
     """
     # Imported here: `mtbench report` does without pandas, which takes longer to import than a store to read.
     import pandas as pd
 
-    entries, board = read(Path(directory), select)
+    entries, board = read(Path(directory), select, baseline=baseline)
     rows = [row for entry in entries for row in _trials(entry)]
     params = dict.fromkeys(name for row in rows for name in row if name.startswith("param."))
     trials = pd.DataFrame(rows, columns=[*_BEFORE_PARAMS, *params, *_AFTER_PARAMS])

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from mtbench.data.splits import draw_by_group
 from mtbench.dataset import Dataset
 from mtbench.grid import hyperparameters
 from mtbench.hyperparameters import Value
@@ -21,7 +22,6 @@ from mtbench.method import GradientMethod, Method
 from mtbench.recipe import Recipe
 from mtbench.reference import Reference
 from mtbench.seeds import seed_from
-from mtbench.splits import draw_by_group
 from mtbench.tasks import Array, Part, Problem, Rows, Task, TaskKind
 from mtbench.trials import Cell, Trial
 

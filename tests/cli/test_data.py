@@ -10,8 +10,8 @@ from click.testing import CliRunner
 
 from mtbench.cli import main
 from mtbench.cli.preparing import how_far, progress_shown
-from mtbench.data_root import data_root
-from mtbench.preparation import report
+from mtbench.data.preparation import report
+from mtbench.data.root import data_root
 
 CONTENT = b"a,b\n1,2\n"
 
@@ -188,7 +188,7 @@ LICENCED = """
 import os
 from pathlib import Path
 from mtbench import Dataset, Reference, Source, fetch, hookimpl, tunable
-from mtbench.preparation import report
+from mtbench.data.preparation import report
 from dataclasses import dataclass
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from mtbench_datasets.awa import AWAA, AWAC, AwAOptions
 from official_files import ANIMALS, HAS, write_awa_a, write_awa_c
 
 from mtbench import DataError, Problem, UnknownName
-from mtbench.feature_file import kinds_in, read_features, write_features
+from mtbench.data.feature_file import kinds_in, read_features, write_features
 
 
 def load(root: Path, split: int = 0, dataset: type = AWAC, **options: str) -> Problem:

@@ -8,8 +8,8 @@ from mtbench_datasets.awa_images import ARCHIVE, CACHE, AWACImages
 from official_files import PICTURED, image, write_awa_c_images
 
 from mtbench import DataError, NoOptions, Problem
-from mtbench.decoding import decoded
-from mtbench.image_cache import open_cache
+from mtbench.data.decoding import decoded
+from mtbench.data.image_cache import open_cache
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ from mtbench_datasets.cub import CUB, CUBOptions
 from official_files import BIRDS, expect, image, write_cub, write_first_birds, write_tar
 
 from mtbench import DataError, Problem
-from mtbench.decoding import decoded
-from mtbench.image_cache import open_cache
+from mtbench.data.decoding import decoded
+from mtbench.data.image_cache import open_cache
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,8 @@ from mtbench_datasets.imagenet_small import CACHE, TREE, ImageNetSmall, planned
 from official_files import write_imagenet_small
 
 from mtbench import DataError, NoOptions, Problem
-from mtbench.decoding import decoded
-from mtbench.image_cache import open_cache
+from mtbench.data.decoding import decoded
+from mtbench.data.image_cache import open_cache
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from mtbench_datasets.room import Room, RoomOptions
 from official_files import write_room
 
 from mtbench import DataError, Problem, UnknownName
-from mtbench.feature_file import read_features, write_features
+from mtbench.data.feature_file import read_features, write_features
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from mtbench_datasets.youtube8m import YouTube8M, labels_of, official
 from official_files_youtube8m import LABELS_OF, VERTICALS, plan, videos, vocabulary, write_youtube8m
 from tfrecords import tfrecord
 
-import mtbench.http_download
+import mtbench.data.http_download
 from mtbench import DataError, Problem
-from mtbench.preparation import kept_offline, watched
+from mtbench.data.preparation import kept_offline, watched
 from mtbench.testing import DatasetContract
 
 VERTICAL = [v for v, n in LABELS_OF.items() for _ in range(n)]
@@ -23,7 +23,9 @@ VERTICAL = [v for v, n in LABELS_OF.items() for _ in range(n)]
 @pytest.fixture(autouse=True)
 def _no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(mtbench.http_download.pooch, "HTTPDownloader", lambda **_: pytest.fail("the network was used"))
+    monkeypatch.setattr(
+        mtbench.data.http_download.pooch, "HTTPDownloader", lambda **_: pytest.fail("the network was used")
+    )
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
 
         return get
 
-    monkeypatch.setattr(mtbench.http_download.pooch, "HTTPDownloader", downloader)
+    monkeypatch.setattr(mtbench.data.http_download.pooch, "HTTPDownloader", downloader)
     return content
 
 

@@ -44,8 +44,8 @@ from mtbench import (
     seed_from,
     tunable,
 )
-from mtbench.image_cache import ImageCache, open_cache, write_cache
-from mtbench.preparation import found, made
+from mtbench.data.image_cache import ImageCache, open_cache, write_cache
+from mtbench.data.preparation import found, made
 from mtbench_datasets.omniglot.archives import DRAWERS, SIDE, Archive, shown, shrunk, unpacked
 
 ADDRESS = "https://github.com/brendenlake/omniglot/raw/master/python/"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from mtbench import DataError, Source
-from mtbench.archives import members
+from mtbench.data.archives import members
 
 SIDE, DRAWERS = 105, 20
 MEMBER = re.compile(r"images_(?:background|evaluation)/([^/]+)/(character\d\d)/\d{4}_(\d\d)\.png")

@@ -49,9 +49,9 @@ from mtbench import (
     seed_from,
     tunable,
 )
-from mtbench.downloads import content_digest, fetch_unhashed
-from mtbench.image_cache import ImageCache, cache_sha256, check_cache, open_cache, write_cache
-from mtbench.preparation import made, offline, report
+from mtbench.data.downloads import content_digest, fetch_unhashed
+from mtbench.data.image_cache import ImageCache, cache_sha256, check_cache, open_cache, write_cache
+from mtbench.data.preparation import made, offline, report
 from mtbench_datasets.youtube8m.official import (
     N_LABELS,
     N_SHARDS,

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from mtbench import DataError
-from mtbench.image_cache import write_cache
-from mtbench.tfrecord import examples
+from mtbench.data.image_cache import write_cache
+from mtbench.data.tfrecord import examples
 
 VOCABULARY_URL = "https://research.google.com/youtube8m/csv/2/vocabulary.csv"
 PLAN_URL = "http://data.yt8m.org/2/download_plans/video_{}.json"

@@ -3,7 +3,7 @@ import os
 import pytest
 
 from mtbench import DataError
-from mtbench.preparation import cache_place, kept_offline, made, offline, report, watched
+from mtbench.data.preparation import cache_place, kept_offline, made, offline, report, watched
 
 
 @pytest.fixture(autouse=True)

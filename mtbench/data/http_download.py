@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pooch
 
-from mtbench.preparation import report
+from mtbench.data.preparation import report
 
 _CHUNK = 1 << 16
 _NO_SUCH_RANGE = 416

@@ -7,10 +7,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-import mtbench.downloads
+import mtbench.data.downloads
 from mtbench import DataError, Source, fetch, verified
-from mtbench.downloads import fetch_unhashed
-from mtbench.preparation import watched
+from mtbench.data.downloads import fetch_unhashed
+from mtbench.data.preparation import watched
 
 CONTENT = b"rows and labels, " * 5000
 CHUNK = 1 << 16  # what of a broken download is sure to have been written
@@ -261,9 +261,9 @@ def test_a_broken_archive_is_named(tmp_path, damaged):
 
 def test_a_file_is_read_once_per_process_and_again_when_it_changed(tmp_path, monkeypatch):
     read = []
-    original = mtbench.downloads._content_digest
+    original = mtbench.data.downloads._content_digest
     monkeypatch.setattr(
-        mtbench.downloads, "_content_digest", lambda path, *how: read.append(path) or original(path, *how)
+        mtbench.data.downloads, "_content_digest", lambda path, *how: read.append(path) or original(path, *how)
     )
     path = tmp_path / "rows.bin"
     path.write_bytes(CONTENT)

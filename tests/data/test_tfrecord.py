@@ -6,7 +6,7 @@ import pytest
 from tfrecords import example, field, framed, slow_crc32c, tfrecord, varint
 
 from mtbench import DataError
-from mtbench.tfrecord import crc32c, examples, parse_example, records
+from mtbench.data.tfrecord import crc32c, examples, parse_example, records
 
 VIDEOS = [
     {"id": [b"ab12"], "labels": [0, 300, 3861], "mean_rgb": [0.5, -1.25, 3e-9], "mean_audio": [1.0]},

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mtbench import DataError
-from mtbench.image_cache import cache_sha256, check_cache, open_cache, write_cache
+from mtbench.data.image_cache import cache_sha256, check_cache, open_cache, write_cache
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 3, 8, 8), dtype=np.uint8)
 COLUMNS = {"label": np.arange(20), "name": [f"bird ä {i}" for i in range(20)], "box": np.eye(4)}

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from mtbench.data.preparation import report
 from mtbench.errors import DataError
-from mtbench.preparation import report
 from mtbench.tasks import Array
 
 # Keeps HDF5 from loading filter plugins named by a file; it is read when the library starts.

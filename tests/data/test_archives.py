@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mtbench import DataError
-from mtbench.archives import member_names, members
+from mtbench.data.archives import member_names, members
 
 FILES = {"set/b.txt": b"second" * 4000, "set/a/a.txt": b"first", "set/empty": b""}
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from mtbench.projection import principal_components
+from mtbench.data.projection import principal_components
 
 ROWS = np.random.default_rng(0).standard_normal((50, 12)) @ np.diag(np.arange(12, 0, -1.0))
 

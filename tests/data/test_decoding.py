@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from mtbench import DataError
-from mtbench.decoding import decoded
+from mtbench.data.decoding import decoded
 
 
 def png(pixels: np.ndarray, form: str = "PNG") -> io.BytesIO:

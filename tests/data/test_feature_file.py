@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from mtbench import DataError, UnknownName
-from mtbench.feature_file import is_sealed, kinds_in, read_features, write_features
+from mtbench.data.feature_file import is_sealed, kinds_in, read_features, write_features
 
 RNG = np.random.default_rng(0)
 LARGE, SMALL = 100 * RNG.standard_normal((12, 5)), RNG.random((12, 3)) / 100

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+from mtbench.data.http_download import download
+from mtbench.data.preparation import offline, report
+from mtbench.data.sources import Source
 from mtbench.errors import DataError
-from mtbench.http_download import download
-from mtbench.preparation import offline, report
-from mtbench.sources import Source
 
 _CHUNK = 1 << 16
 _REPORT_EVERY = 1 << 24  # bytes

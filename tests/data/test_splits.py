@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mtbench import DataError, draw_by_group
-from mtbench.splits import one_vs_all
+from mtbench.data.splits import one_vs_all
 
 GROUP = np.repeat(np.arange(3), [10, 4, 7])
 
