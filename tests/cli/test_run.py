@@ -169,7 +169,10 @@ def until(condition):
 def test_a_stopped_run_keeps_what_was_finished_and_tells_how_to_go_on(tmp_path, number):
     mark = tmp_path / "mark"
     words = [*TINY, "--set", "probe.act=train,wait", "--set", f"probe.mark={mark}", "--out", str(tmp_path / "store")]
+    # A shell starts background commands with SIGINT ignored, and so would be what these tests start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen([*MAIN, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
     until(mark.with_suffix(".begun").exists)
     workers = children(process.pid)
     # The whole process group, as a terminal does it, would be this test's own: workers are in no group of the driver's.
