@@ -1,7 +1,7 @@
 """Memory: how much there is, how much is used, and whether an error says that there was too little.
 
 On the CPU two things can be meant. The bytes of the tensors that live, `TensorBytes`, are what the code asks for, and
-can be predicted. What the process holds of the machine's memory is more: up to twice as much while a stack trains,
+can be predicted. What the process holds of the machine's memory is more: 1.3 to 2.2 times as much as a stack trains,
 since the C library's heap keeps the room between tensors that it cannot use again.
 """
 
