@@ -9,6 +9,8 @@ from pathlib import Path
 
 import click
 
+from mtbench.cli.completion import complete_datasets, complete_method, complete_methods
+
 DEFAULT_STORE = Path("results/default")
 
 
@@ -34,11 +36,26 @@ def _names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str,
     help="How validation results choose a setting: one for each split, or one for all.  [default: that of the runs, "
     "per_split where they differ]",
 )
-@click.option("--methods", metavar="A,B", default="", callback=_names, help="Show these methods only.")
-@click.option("--datasets", metavar="X,Y", default="", callback=_names, help="Show these data sets only.")
+@click.option(
+    "--methods",
+    metavar="A,B",
+    default="",
+    callback=_names,
+    shell_complete=complete_methods,
+    help="Show these methods only.",
+)
+@click.option(
+    "--datasets",
+    metavar="X,Y",
+    default="",
+    callback=_names,
+    shell_complete=complete_datasets,
+    help="Show these data sets only.",
+)
 @click.option(
     "--baseline",
     metavar="METHOD",
+    shell_complete=complete_method,
     help="Measure gains against this method.  [default: stl, or stl_deep on data sets without it]",
 )
 def report(

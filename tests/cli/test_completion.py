@@ -46,6 +46,12 @@ def test_run_completes_lists_of_names():
     assert values(["run", "--datasets"], "s") == ["school"]
 
 
+def test_report_completes_what_it_shows():
+    assert values(["report", "--methods"], "stl,amt") == ["stl,amtfl", "stl,amtl"]
+    assert values(["report", "--datasets"], "s") == ["school"]
+    assert values(["report", "--baseline"], "amt") == ["amtfl", "amtl"]
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_script_of_each_shell_is_printed(mtbench, shell):
     result = mtbench("completion", shell)
