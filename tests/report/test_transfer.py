@@ -289,7 +289,9 @@ def test_the_view_shades_each_cell_by_its_share_of_the_scale():
     ]
 
 
-def test_the_view_tells_signs_without_colour_and_with():
+def test_the_view_tells_signs_without_colour_and_with(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
     found = made([[0, 1, -1], [0.6, 0, -0.6], [0.1, -0.1, 0]], signed=True)
     assert body(as_view(found)) == ["0 task_0 ╲╲██≡≡", "1 task_1 ▓▓╲╲==", "2 task_2 ░░··╲╲"]
     assert body(as_view(found, ASCII)) == ["0 task_0 \\\\##%%", "1 task_1 **\\\\==", "2 task_2 ..''\\\\"]
