@@ -7,11 +7,13 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: demo demo-deep test check format clean
 
 .venv/demo: pyproject.toml constraints.txt
+	@echo "Installing mtbench into .venv, which takes some minutes."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
 	touch $@
 
 .venv/dev: pyproject.toml constraints.txt
+	@echo "Installing mtbench and the development tools into .venv, which takes some minutes."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
 	touch $@ .venv/demo

@@ -18,7 +18,7 @@ class UnknownName(MtbenchError):
     """A method, data set, metric, field or rule of that name does not exist."""
 
     @classmethod
-    def among(cls, kind: str, name: str, known: Iterable[str], hint: str = "") -> UnknownName:
+    def among(cls, kind: str, name: str, known: Iterable[str], hint: str = "", where: str = "") -> UnknownName:
         """Builds the error for `name`, with the nearest known name and where to see all of them.
 
         Args:
@@ -26,10 +26,11 @@ class UnknownName(MtbenchError):
             name: The name as given.
             known: All names that would have been right.
             hint: A closing sentence, e.g. "`mtbench list methods` shows all 22."
+            where: What it should have been part of, e.g. "in this store".
         """
         known = sorted(known)
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        parts = [f"Unknown {kind} '{name}'."]
+        parts = [f"Unknown {kind} '{name}'{where and f' {where}'}."]
         if near:
             parts.append(f"Did you mean '{near[0]}'?")
         elif not hint:

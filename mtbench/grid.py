@@ -214,12 +214,12 @@ def _identity(method: Method, distribution: str, loaded: _Loaded, recipe: Recipe
 def _check_owners(study: Study, methods: Iterable[str], datasets: Iterable[str]) -> None:
     for key in study.set:
         if (owner := key.split(".")[0]) not in methods:
-            raise UnknownName.among("method in --set", owner, methods, "Only methods of this run can be set.")
+            raise UnknownName.among("method", owner, methods, "Only methods of this run can be set.", where="in --set")
     for what, owners in (("--recipe", study.recipe), ("--option", study.options)):
         for owner in owners:
             if owner not in datasets:
                 raise UnknownName.among(
-                    f"data set in {what}", owner, datasets, "Only data sets of this run can be set."
+                    "data set", owner, datasets, "Only data sets of this run can be set.", where=f"in {what}"
                 )
 
 
@@ -240,7 +240,7 @@ def parse_options(dataset: Dataset, changes: Mapping[str, object]) -> Any:
     for name, value in changes.items():
         if name not in known:
             raise UnknownName.among(
-                f"option of {dataset.name}", name, known, f"`mtbench show {dataset.name}` lists them."
+                "option", name, known, f"`mtbench show {dataset.name}` lists them.", where=f"of {dataset.name}"
             )
         parsed[name] = known[name].parse(value, dataset.name)
     return dataset.Options(**parsed)

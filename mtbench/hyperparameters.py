@@ -203,7 +203,9 @@ def find(known: Mapping[str, Hyperparameter], name: str, owner: str) -> Hyperpar
         UnknownName: There is none.
     """
     if name not in known:
-        raise UnknownName.among(f"hyperparameter of {owner}", name, known, f"`mtbench show {owner}` lists them.")
+        raise UnknownName.among(
+            "hyperparameter", name, known, f"`mtbench show {owner}` lists them.", where=f"of {owner}"
+        )
     return known[name]
 
 
@@ -248,7 +250,7 @@ def _drawn(
     several: Mapping[str, Sequence[Value]],
 ) -> list[dict[str, Value]]:
     """`base`, and random settings up to `n_draws` in all."""
-    drawn = [base]
+    drawn, seen = [base], {tuple(base.values())}
     # Short lists repeat themselves: so many tries at most for as many distinct settings as were asked for.
     for _ in range(_TRIES * n_draws):
         if len(drawn) >= n_draws:
@@ -262,7 +264,9 @@ def _drawn(
                     row[name] = value
         for name, values in several.items():
             row[name] = values[int(rng.integers(len(values)))]
-        drawn = _distinct([*drawn, row])
+        if (key := tuple(row.values())) not in seen:
+            seen.add(key)
+            drawn.append(row)
     return drawn
 
 

@@ -31,6 +31,7 @@ def check_method(cls: Any) -> None:
     from mtbench.method import GradientMethod, SolverMethod
 
     _check_class(cls, (GradientMethod, SolverMethod))
+    _check_signatures(cls, (GradientMethod, SolverMethod))
     _check_kind(cls, "reference", Reference)
     _check_kind(cls, "version", str)
     if "learning_rate" in describe(cls.Params) and issubclass(cls, GradientMethod):
@@ -51,6 +52,7 @@ def check_dataset(cls: Any) -> None:
     from mtbench.metrics import split_name
 
     _check_class(cls, (Dataset,))
+    _check_signatures(cls, (Dataset,))
     for attribute in ("title", "version", "licence", "selection_metric", "report_metric"):
         _check_kind(cls, attribute, str)
     _check_kind(cls, "citation", Reference)
@@ -105,6 +107,26 @@ def _check_class(cls: Any, bases: tuple[type, ...]) -> None:
     if inspect.isabstract(cls):
         missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
         raise PluginError(f"{cls.__qualname__} must implement every abstract method of {wanted}; missing: {missing}.")
+
+
+def _check_signatures(cls: type, bases: tuple[type, ...]) -> None:
+    """Every method of the contract that a class has of its own takes what the harness calls it with."""
+    contracts = [base for contract in bases if issubclass(cls, contract) for base in contract.__mro__[:-1]]
+    for contract in contracts:
+        for name, function in vars(contract).items():
+            own = inspect.getattr_static(cls, name)
+            if name.startswith("_") or not inspect.isfunction(function) or own is function:
+                continue
+            _, *wanted = inspect.signature(function).parameters.values()
+            taken = [p.name for p in wanted if p.default is p.empty]
+            bound = [] if isinstance(own, classmethod | staticmethod) else ["self"]
+            found = inspect.signature(getattr(cls, name))
+            try:
+                found.bind(*bound, *taken)
+            except TypeError:
+                raise PluginError(
+                    f"{cls.__qualname__}.{name} must take ({', '.join(['self', *taken])}); found {found}."
+                ) from None
 
 
 def _check_kind(cls: type, attribute: str, kind: type) -> None:

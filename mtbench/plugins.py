@@ -164,10 +164,13 @@ class Plugins:
     def _provided(self, owner: Owner, hook_name: str, implementation: pluggy.HookImpl) -> list[Any]:
         try:
             classes: Any = implementation.function()
-            return list(classes)
         except (Exception, SystemExit) as error:
             self.warn(f"The {owner} failed in {hook_name}: {describe_fault(error)}")
             return []
+        if not isinstance(classes, list | tuple):
+            self.warn(f"The {owner} breaks the contract: {hook_name} must return a list of classes; found {classes!r}.")
+            return []
+        return list(classes)
 
     def _take(self, owner: Owner, cls: Any, registry: dict[str, Any], check: Callable[[Any], None]) -> None:
         """Puts a class into its registry, or notes why not."""

@@ -31,7 +31,7 @@ class Study(BaseModel):
         datasets: Names of data sets.
         splits: How many splits of each data set; None for each data set's own default.
         seeds: Seeds per split; they vary initialisation and batch order.
-        search: "default", "grid" or "random:N".
+        search: "default", "grid" or "random:N", N at most 10,000.
         refit: Train the selected setting again on training and validation rows; None for each recipe's default.
         selection: The rule that selects from validation results.
         stack_size: Trials per stack, or "auto".
@@ -50,12 +50,12 @@ class Study(BaseModel):
 
     methods: list[str] = Field(min_length=1)
     datasets: list[str] = Field(min_length=1)
-    splits: int | None = Field(default=None, ge=1)
-    seeds: int = Field(default=1, ge=1)
-    search: str = Field(default="default", pattern=r"^(default|grid|random:[1-9][0-9]*)$")
+    splits: Annotated[int, Field(ge=1, strict=True)] | None = None
+    seeds: int = Field(default=1, ge=1, strict=True)
+    search: str = Field(default="default", pattern=r"^(default|grid|random:([1-9][0-9]{0,3}|10000))$")
     refit: bool | None = None
     selection: Literal["per_split", "across_splits"] = "per_split"
-    stack_size: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    stack_size: Literal["auto"] | Annotated[int, Field(ge=1, strict=True)] = "auto"
     dtype: Literal["float32", "float64"] | None = None
     engine: str = Field(default="local", min_length=1)
     devices: str = Field(default="auto", min_length=1)
@@ -75,7 +75,7 @@ class Study(BaseModel):
     @classmethod
     def _known_to_the_engine(cls, devices: str, others: ValidationInfo) -> str:
         if others.data.get("engine") == "local" and not re.fullmatch(_LOCAL_DEVICES, devices):
-            raise ValueError("devices of the local engine")
+            raise ValueError(_EXPECTED["devices"])
         return devices
 
     @field_validator("set")
@@ -95,7 +95,7 @@ class Study(BaseModel):
 
 
 _EXPECTED = {
-    "search": "default, grid or random:N with N at least 1",
+    "search": "default, grid or random:N with N from 1 to 10000",
     "stack_size": "auto or a whole number, at least 1",
     "devices": "auto, cpu, cpu:N or a list such as cuda:0,cuda:1",
     "engine": "the name of an engine",
@@ -104,6 +104,14 @@ _EXPECTED = {
     "splits": "a whole number, at least 1",
     "seeds": "a whole number, at least 1",
     "time_limit": "a number of seconds above 0",
+    "selection": "per_split or across_splits",
+    "dtype": "float32 or float64",
+    "refit": "true or false",
+    "out": "the path of a folder",
+    "plugins": "a list of files",
+    "set": 'a table of "method.hyperparameter" = value or list of values',
+    "recipe": "a table for each data set, such as [recipe.digits]",
+    "options": "a table for each data set, such as [options.digits]",
 }
 
 
@@ -126,7 +134,10 @@ def study_from(values: Mapping[str, Any], where: str) -> Study:
             raise StudyError(f"{where}: unknown key '{key}'. Known: {', '.join(Study.model_fields)}.") from None
         if first["type"] == "missing":
             raise StudyError(f"{where}: key '{key}' is missing; name at least one.") from None
-        expected = _EXPECTED.get(key, first["msg"].removeprefix("Value error, "))
+        if first["type"] == "value_error":
+            expected = first["msg"].removeprefix("Value error, ")
+        else:
+            expected = _EXPECTED[key.partition(".")[0]]
         raise StudyError(f"{where}: key '{key}': expected {expected}; found {first['input']!r}.") from None
 
 

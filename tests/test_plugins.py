@@ -93,6 +93,41 @@ def test_a_module_offers_its_methods_and_is_credited(site):
     assert str(plugins.owner("good")) == "plugin good of good_dist 1.2"
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ("objective(self, model, batch, params)", "objective(self, model, batch)", "found (self, model, batch)."),
+        ("build(self, problem, params, recipe)", "build(self, problem, *, recipe)", "(self, problem, params, recipe)"),
+        (
+            "    def build",
+            "    def learned(self, model):\n        return {}\n    def build",
+            "take (self, model, params)",
+        ),
+    ],
+)
+def test_a_method_that_the_harness_cannot_call_is_refused_when_it_is_offered(site, right, wrong, said):
+    site.install_module("bad", METHOD.format(cls="Bad", name="bad").replace(right, wrong))
+    plugins = load_plugins()
+    assert plugins.methods == {}
+    warning = only_warning(plugins)
+    assert "plugin bad of bad_dist" in warning
+    assert said in warning
+
+
+def test_defaults_and_further_arguments_break_no_contract(site):
+    text = METHOD.format(cls="Good", name="good").replace("model, batch, params)", "model, *rest, scale=1.0)")
+    site.install_module("good", text.replace("batch.task_losses(model(batch.inputs))", "rest[0].size_offset(scale)"))
+    plugins = load_plugins()
+    assert plugins.warnings == []
+    assert list(plugins.methods) == ["good"]
+
+
+def test_a_hook_that_returns_no_list_is_told_what_it_must_return(site):
+    site.install_module("bad", METHOD.format(cls="Bad", name="bad").replace("[Bad]", "Bad"))
+    warning = only_warning(load_plugins())
+    assert "mtbench_methods must return a list of classes; found <class 'bad.Bad'>" in warning
+
+
 def test_every_module_of_a_package_is_a_plugin_of_its_own(site):
     files = {
         "pack/__init__.py": "",

@@ -29,7 +29,7 @@ COMPLETE = ("present", "none needed")
 
 @click.group()
 def data() -> None:
-    """Lists, fetches and verifies the data of data sets; without NAMEs, of all.
+    """Lists, fetches and verifies the data of data sets.
 
     A NAME that is no data set stands for all whose names begin with it: awa for awa_a, awa_c and so on.
 
@@ -45,7 +45,7 @@ def data() -> None:
 @plugin_option
 @data_option
 def list_data(names: Sequence[str], options: Sequence[str], plugin_files: tuple[Path, ...], root: Path) -> None:
-    """Lists what data sets need, what of it is there, and how much is to be downloaded.
+    """Lists what data sets (all unless named) need, what of it is there, and how much is to be downloaded.
 
     \b
     Examples:
@@ -62,6 +62,7 @@ def list_data(names: Sequence[str], options: Sequence[str], plugin_files: tuple[
 @data.command()
 @names_argument
 @options_option
+@click.option("--all", "everything", is_flag=True, help="All data sets: hundreds of gigabytes.")
 @click.option("--yes", is_flag=True, help="Accept licences without being asked.")
 @click.option("--offline", "stay_offline", is_flag=True, help=f"Fetch nothing; say what is missing.  [or {OFFLINE}=1]")
 @plugin_option
@@ -69,6 +70,7 @@ def list_data(names: Sequence[str], options: Sequence[str], plugin_files: tuple[
 def prepare(
     names: Sequence[str],
     options: Sequence[str],
+    everything: bool,
     yes: bool,
     stay_offline: bool,
     plugin_files: tuple[Path, ...],
@@ -76,7 +78,8 @@ def prepare(
 ) -> None:
     """Fetches what is missing, makes of it what trials read, and verifies it.
 
-    Licences are shown before anything is fetched. Running it again after an interruption goes on where it stopped.
+    Licences are shown before anything is fetched; where nobody can be asked, --yes accepts them. Running it again after
+    an interruption goes on where it stopped.
 
     \b
     Examples:
@@ -84,13 +87,17 @@ def prepare(
       mtbench data prepare cub --option cub.classes=200 --yes
       mtbench data prepare awa --offline
     """
+    if bool(names) == everything:
+        raise click.UsageError("Name the data sets to prepare, or say --all; `mtbench data list` shows what they need.")
     failed = False
     with kept_offline() if stay_offline else contextlib.nullcontext():
         for dataset, chosen, changed in _chosen(names, options, plugin_files):
             state = data_state(dataset, root, chosen)
             click.echo(f"{dataset.name}: {state}; licence: {dataset.licence}")
             if not (state in COMPLETE or offline() or agreed(dataset, _to_fetch(dataset, root, chosen), yes)):
-                failed = _report(DataError(f"{dataset.name}: nothing was fetched: its licence was not accepted."))
+                failed = _report(
+                    DataError(f"{dataset.name}: nothing was fetched: its licence was not accepted (--yes accepts it).")
+                )
                 continue
             try:
                 with progress_shown():
@@ -112,7 +119,7 @@ def prepare(
 def verify(names: Sequence[str], options: Sequence[str], plugin_files: tuple[Path, ...], root: Path) -> None:
     """Compares every file that is there with its published hash, or with the hash it was made with.
 
-    A missing file is an error only for data sets that are named.
+    Without NAMEs it looks at all data sets. A missing file is an error only for those that are named.
 
     \b
     Example:

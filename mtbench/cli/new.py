@@ -74,8 +74,10 @@ def write_package(kind: str, name: str, directory: Path) -> Path:
         PluginError: The name is malformed or taken, or the folder is there already.
         MtbenchError: It cannot be written.
     """
-    if not NAME.fullmatch(name) or keyword.iskeyword(name):
+    if not NAME.fullmatch(name):
         raise PluginError(f"A name must be lower-case words joined by underscores, like 'my_method'; found '{name}'.")
+    if keyword.iskeyword(name):
+        raise PluginError(f"A name must not be a word of Python's own; found '{name}'.")
     known = known_names()
     if name in (*known.methods, *known.datasets):
         raise PluginError(f"A name must belong to one plugin, but '{name}' is taken: see `mtbench show {name}`.")
@@ -113,4 +115,4 @@ def _fill(source: Traversable, target: Path, words: dict[str, str]) -> None:
 
 def _announce(target: Path) -> None:
     click.echo(f"Wrote {target}. Go on with:")
-    click.echo(f"  cd {target} && python -m pip install -e . && python -m pytest")
+    click.echo(f"  cd {target} && python -m pip install -e '.[test]' && python -m pytest")

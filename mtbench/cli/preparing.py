@@ -14,7 +14,7 @@ from mtbench.dataset import Dataset
 
 
 def agreed(dataset: type[Dataset], size: str, yes: bool) -> bool:
-    """Shows a data set's licence before it is fetched, and asks at a terminal whether to go on.
+    """Shows a data set's licence before it is fetched, and asks whether to go on; without a terminal nobody accepts it.
 
     Args:
         dataset: The data set.
@@ -29,10 +29,7 @@ def agreed(dataset: type[Dataset], size: str, yes: bool) -> bool:
     click.echo(f"\n{dataset.licence_text.strip()}\n")
     if yes:
         return True
-    if not at_a_terminal():
-        click.echo(f"{dataset.name}: no terminal to ask at; going on takes this licence as accepted, as --yes does")
-        return True
-    return click.confirm(f"{dataset.name}: fetch {size} under this licence?")
+    return at_a_terminal() and click.confirm(f"{dataset.name}: fetch {size} under this licence?")
 
 
 def at_a_terminal() -> bool:

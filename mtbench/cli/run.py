@@ -153,7 +153,7 @@ def _conclude(summary: Summary, cells: Sequence[PlannedCell], study: Study) -> N
     nothing = "" if summary.n_finished or summary.n_failed else " Nothing was left to train."
     click.echo(f"{summary.n_trained} trials trained, {n_before} were there already{failed}.{nothing} See `{report}`.")
     if summary.n_failed and not summary.n_finished:
-        raise click.ClickException(f"No trial finished. `mtbench store list {study.out}` shows why.")
+        raise click.ClickException(f"No trial finished. `{report}` shows why.")
 
 
 def _counted(summary: Summary) -> dict[tuple[str, str, str], int]:

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from mtbench.data.http_download import download
-from mtbench.data.preparation import offline, report
+from mtbench.data.preparation import can_write, offline, report
 from mtbench.data.sources import Source
 from mtbench.errors import DataError
 
@@ -85,6 +85,11 @@ def _bring(
         raise DataError(
             f"{dataset}: {target} is missing or wrong, and nothing is fetched (--offline or MTBENCH_OFFLINE). Get it "
             f"from {url} and put it there{also}."
+        )
+    if not can_write(target.parent):
+        raise DataError(
+            f"{dataset}: {target.parent} grants no writing, so {url} cannot be fetched to it. Name a data folder that "
+            "can be written to with --data DIR or MTBENCH_DATA."
         )
     with _errors_named(dataset, url, target):
         target.parent.mkdir(parents=True, exist_ok=True)

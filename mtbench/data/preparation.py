@@ -90,7 +90,7 @@ def made(root: Path, path: str, key: str, make: Callable[[Path], None], dataset:
     there = found(root, path, key)
     if there is not None:
         return there
-    place = root / path if _can_write((root / path).parent) else cache_place(path, key)
+    place = root / path if can_write((root / path).parent) else cache_place(path, key)
     part = place.with_name(f"{place.name}.{os.getpid()}.part")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ def cache_place(path: str, key: str) -> Path:
     return Path(platformdirs.user_cache_dir("mtbench")) / "data" / relative.parent / name
 
 
-def _can_write(folder: Path) -> bool:
+def can_write(folder: Path) -> bool:
     """Whether files may be made in a folder that is there or can be made."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent

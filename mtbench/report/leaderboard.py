@@ -141,9 +141,10 @@ def leaderboard(
     shown = _only(found, methods, "method", _method_names)
     rows: list[Row] = []
     others: list[Row] = []
+    rivals = {entry.dataset: _baselines(found, entry.dataset, [baseline] if baseline else BASELINES) for entry in shown}
     for entry in shown:
-        rival = _baseline([e for e in found if e.dataset == entry.dataset], [baseline] if baseline else BASELINES)
-        against = None if rival is entry else rival
+        rival = rivals[entry.dataset]
+        against = rival[0] if len(rival) == 1 and rival[0] is not entry else None
         first, *more = entry.cell.test_metrics
         rows.append(_row(entry, first, rule, against))
         others += [_row(entry, metric, rule, against) for metric in more]
@@ -153,7 +154,7 @@ def leaderboard(
         tuple(rows),
         tuple(sorted(others, key=lambda r: (r.dataset, r.metric, order[r.method, r.dataset]))),
         tuple(row for entry in shown for metric in entry.cell.test_metrics for row in _task_rows(entry, metric)),
-        tuple(cautions(shown)),
+        (*cautions(shown), *_without_gains(rivals)),
     )
 
 
@@ -161,7 +162,7 @@ def _only(found: Sequence[Entry], wanted: Sequence[str], kind: str, names: Any) 
     known = {name for entry in found for name in names(entry)}
     for name in wanted:
         if name not in known:
-            raise UnknownName.among(f"{kind} in this store", name, known)
+            raise UnknownName.among(kind, name, known, where="in this store")
     return [entry for entry in found if not wanted or set(names(entry)) & set(wanted)]
 
 
@@ -169,13 +170,27 @@ def _method_names(entry: Entry) -> tuple[str, str]:
     return entry.method, entry.cell.method
 
 
-def _baseline(found: Sequence[Entry], names: Sequence[str]) -> Entry | None:
-    """The first of these methods among the cells of a data set; None where it has several cells of one name."""
-    for name in names:
-        rivals = [e for e in found if e.method == name] or [e for e in found if e.cell.method == name]
-        if rivals:
-            return rivals[0] if len(rivals) == 1 else None
-    return None
+def _baselines(found: Sequence[Entry], dataset: str, names: Sequence[str]) -> list[Entry]:
+    """The cells on a data set of the first of these methods that has any: by its label, else by its name."""
+    there = [e for e in found if e.dataset == dataset]
+    candidates = ([e for e in there if which(e) == name] for name in names for which in (_label, _name))
+    return next(filter(None, candidates), [])
+
+
+def _label(entry: Entry) -> str:
+    return entry.method
+
+
+def _name(entry: Entry) -> str:
+    return entry.cell.method
+
+
+def _without_gains(rivals: Mapping[str, Sequence[Entry]]) -> list[str]:
+    """One sentence for each data set whose baseline could be any of several cells."""
+    listed = {dataset: ", ".join(f"'{e.method}'" for e in found) for dataset, found in rivals.items() if len(found) > 1}
+    return [
+        f"{dataset}: gains could be over any of {cells}; --baseline names one." for dataset, cells in listed.items()
+    ]
 
 
 def _best_first(row: Row) -> tuple[str, bool, float, str]:

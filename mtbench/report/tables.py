@@ -51,7 +51,9 @@ def per_task_tables(board: Leaderboard) -> list[Table]:
         for metric in dict.fromkeys(row.metric for row in of_dataset):
             found = [row for row in of_dataset if row.metric == metric]
             title = next(
-                r.title for r in (*board.rows, *board.other_metrics) if (r.dataset, r.metric) == (dataset, metric)
+                r.title.removesuffix(", mean over tasks")
+                for r in (*board.rows, *board.other_metrics)
+                if (r.dataset, r.metric) == (dataset, metric)
             )
             tables.append(_per_task_table(f"{dataset}, by task: {metric} ({title})", methods, found))
     return tables
@@ -172,7 +174,7 @@ def _texts(values: Sequence[Estimate | None], decimals: int, sign: str = "") -> 
     return [
         NOTHING
         if value is None
-        else f"{value[0]:{sign}.{decimals}f}" + (f" ± {value[1]:.{decimals}f}" if value[1] is not None else "")
+        else f"{value[0]:{sign}z.{decimals}f}" + (f" ± {value[1]:.{decimals}f}" if value[1] is not None else "")
         for value in values
     ]
 

@@ -60,20 +60,22 @@ def learned_matrix(
 
 def _entry(found: Sequence[Entry], method: str, dataset: str) -> Entry:
     """The cell of that method on that data set."""
-    on_data = _named(found, dataset, "data set in this store", lambda e: (e.dataset, e.cell.dataset))
-    both = _named(on_data, method, f"method on {dataset} in this store", lambda e: (e.method, e.cell.method))
+    on_data = _named(found, dataset, "data set", "in this store", lambda e: (e.dataset, e.cell.dataset))
+    both = _named(on_data, method, "method", f"on {dataset} in this store", lambda e: (e.method, e.cell.method))
     if len(both) > 1:
         listed = ", ".join(f"'{entry.method}' on '{entry.dataset}'" for entry in both)
         raise UnknownName(f"'{method}' on '{dataset}' could be any of {listed}. Name one as it stands here.")
     return both[0]
 
 
-def _named(found: Sequence[Entry], name: str, kind: str, names: Callable[[Entry], tuple[str, str]]) -> list[Entry]:
+def _named(
+    found: Sequence[Entry], name: str, kind: str, where: str, names: Callable[[Entry], tuple[str, str]]
+) -> list[Entry]:
     """Cells with that label, else all with that name."""
     for which in (0, 1):
         if some := [entry for entry in found if names(entry)[which] == name]:
             return some
-    raise UnknownName.among(kind, name, {label for entry in found for label in names(entry)})
+    raise UnknownName.among(kind, name, {label for entry in found for label in names(entry)}, where=where)
 
 
 def _selected(entry: Entry, split: int | None, reason: str | None) -> list[TrialRow]:
@@ -136,7 +138,7 @@ def _name(entry: Entry, wanted: str | None, kept: Sequence[_Kept], names: tuple[
     name = wanted or (TRANSFER if TRANSFER in shapes else _only_one(shapes, names))
     if name not in shapes:
         hint = f"`--matrix NAME` shows one of {', '.join(_listed(shapes))}."
-        raise UnknownName.among(f"matrix of {entry.label}", name, shapes, hint)
+        raise UnknownName.among("matrix", name, shapes, hint, where=f"of {entry.label}")
     return name
 
 

@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_leaves
 WORKERS = "MTBENCH_WORKERS"
 """Environment variable: how many workers share this machine's memory."""
 
+_NO_MEMORY = ("not enough memory", "can't allocate memory")  # of the CPU's allocator: on Windows, elsewhere
 _PROC, _CGROUP = Path("/proc"), Path("/sys/fs/cgroup")
 
 
@@ -30,7 +31,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error means that an allocation failed, on a GPU or on the CPU."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "not enough memory" in str(error)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
 
 
 def used_bytes(device: torch.device) -> int | None:

@@ -266,7 +266,7 @@ def test_a_licence_is_shown_and_asked_for_at_a_terminal(terminal, tmp_path):
 def test_nothing_is_fetched_where_the_licence_is_not_accepted(terminal, tmp_path):
     result = terminal("n\n", "prepare", "family_first", *N)
     assert result.exit_code == 1
-    assert "Error: family_first: nothing was fetched: its licence was not accepted." in result.stderr
+    assert "Error: family_first: nothing was fetched: its licence was not accepted (--yes accepts it)." in result.stderr
     assert not (tmp_path / "root").exists()
 
 
@@ -277,13 +277,12 @@ def test_yes_shows_the_licence_and_does_not_ask(terminal):
     assert "[y/N]" not in result.stdout
 
 
-def test_without_a_terminal_a_line_says_what_going_on_means(licenced):
+def test_without_a_terminal_nobody_accepts_a_licence(licenced, tmp_path):
     result = licenced("prepare", "family_first", *N)
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 1
     assert "as you like." in result.stdout
-    assert (
-        "family_first: no terminal to ask at; going on takes this licence as accepted, as --yes does" in result.stdout
-    )
+    assert "Error: family_first: nothing was fetched: its licence was not accepted (--yes accepts it)." in result.stderr
+    assert not (tmp_path / "root").exists()
 
 
 def test_a_licence_is_not_shown_again_where_nothing_is_to_be_fetched(terminal):
@@ -294,7 +293,7 @@ def test_a_licence_is_not_shown_again_where_nothing_is_to_be_fetched(terminal):
 
 
 def test_options_reach_the_preparation(licenced):
-    assert "prepared with 3" in licenced("prepare", "family_first", *N).stdout
+    assert "prepared with 3" in licenced("prepare", "family_first", *N, "--yes").stdout
     result = licenced("prepare", "family_first", "--option", "family_first.m=3")
     assert result.exit_code == 1
     assert "'m'" in result.stderr
@@ -328,7 +327,7 @@ def test_offline_says_of_every_missing_file_where_it_comes_from_and_goes(licence
 
 
 def test_offline_data_that_are_there_are_verified(licenced):
-    licenced("prepare", "family_first", *N)
+    licenced("prepare", "family_first", *N, "--yes")
     result = licenced("prepare", "family_first", "--offline")
     assert result.exit_code == 0, result.output
     assert "2 files verified" in result.stdout
@@ -362,3 +361,10 @@ def test_progress_is_shown_in_a_terminal_and_nowhere_else(monkeypatch, capsys):
         report("images", 1, 0, "images")
     shown = capsys.readouterr().err
     assert "images" in shown
+
+
+@pytest.mark.parametrize("words", [(), ("mnist", "--all")])
+def test_nothing_is_fetched_unless_it_was_named_or_all_was_meant(data, words):
+    result = data("prepare", *words)
+    assert result.exit_code == 2
+    assert "Name the data sets to prepare, or say --all" in result.stderr

@@ -27,12 +27,18 @@ def test_its_module_also_works_as_a_plugin_file(mtbench, tmp_path, kind):
     assert "my_thing" in (plugins.methods if kind == "method" else plugins.datasets)
 
 
-@pytest.mark.parametrize("name", ["My", "a-b", "1a", "a__b", "class", "../a", "a b", ""])
+@pytest.mark.parametrize("name", ["My", "a-b", "1a", "a__b", "../a", "a b", ""])
 def test_a_malformed_name_is_refused(mtbench, tmp_path, name):
     result = mtbench("new", "method", "--directory", tmp_path, "--", name)
     assert result.exit_code == 1
     assert "must be lower-case words joined by underscores" in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_word_of_python_is_refused(mtbench, tmp_path):
+    result = mtbench("new", "method", "class", "--directory", tmp_path)
+    assert result.exit_code == 1
+    assert "must not be a word of Python's own; found 'class'" in result.stderr
 
 
 def test_a_taken_name_is_refused(mtbench, tmp_path):

@@ -62,7 +62,7 @@ def test_report_shows_the_methods_and_data_sets_asked_for(store_path):
 def test_an_unknown_method_is_one_line_on_stderr(store_path):
     result = invoke("report", store_path, "--methods", "amtk")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "Error: Unknown method in this store 'amtk'. Did you mean 'amtl'?\n"
+    assert result.stderr == "Error: Unknown method 'amtk' in this store. Did you mean 'amtl'?\n"
 
 
 def test_the_selection_rule_can_be_chosen(store_path):

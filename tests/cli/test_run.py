@@ -56,7 +56,7 @@ def test_a_dry_run_shows_the_grid_and_what_is_missing_and_makes_nothing(run, tmp
     [
         (["--methods", "prob"], ["Unknown method 'prob'. Did you mean 'probe'?"]),
         (["--datasets", "tiney"], ["Unknown data set 'tiney'. Did you mean 'tiny'?"]),
-        (["--set", "probe.alpa=1"], ["Unknown hyperparameter of probe 'alpa'. Did you mean 'alpha'?"]),
+        (["--set", "probe.alpa=1"], ["Unknown hyperparameter 'alpa' of probe. Did you mean 'alpha'?"]),
         (["--set", "probe.alpha=-1"], ["probe.alpha must be a finite number from 0 to inf; found '-1'."]),
         (["--set", "alpha=1"], ["--set must read NAME.FIELD=VALUE; found 'alpha=1'."]),
         (["--recipe", "tiny.epochs=3"], ["Unknown recipe field 'epochs'."]),
@@ -248,7 +248,7 @@ def test_elsewhere_progress_is_plain_lines_and_a_second_run_has_nothing_to_do(sh
 def test_a_run_in_which_nothing_finished_fails(run, tmp_path):
     result = run("--set", "probe.act=raise")
     assert result.exit_code == 1
-    assert f"No trial finished. `mtbench store list {tmp_path / 'store'}` shows why." in result.stderr
+    assert f"No trial finished. `mtbench report {tmp_path / 'store'}` shows why." in result.stderr
 
 
 def test_a_plugin_file_that_changed_since_trials_were_trained_is_named(mtbench, tmp_path):

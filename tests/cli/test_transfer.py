@@ -131,8 +131,8 @@ def test_another_matrix_is_shown_by_its_name(show):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["amtfk", "tiny"], "Error: Unknown method on tiny in this store 'amtfk'. Did you mean 'amtfl'?"),
-        (["amtfl", "tiney"], "Error: Unknown data set in this store 'tiney'. Did you mean 'tiny'?"),
+        (["amtfk", "tiny"], "Error: Unknown method 'amtfk' on tiny in this store. Did you mean 'amtfl'?"),
+        (["amtfl", "tiney"], "Error: Unknown data set 'tiney' in this store. Did you mean 'tiny'?"),
         (["amtfl", "tiny", "--matrix", "transfers"], "Did you mean 'transfer'? `--matrix NAME` shows one of bases ["),
         (["amtfl", "tiny", "--split", "5"], "has a selected trial (0, 1); found 5."),
         (["probe", "tiny"], "Error: probe x tiny: this method learns no matrix that can be shown."),

@@ -137,10 +137,21 @@ def test_an_address_that_is_gone_is_a_data_error(server, tmp_path):
         fetch(source(server), tmp_path, "set")
 
 
-def test_a_server_that_cannot_be_reached_is_a_data_error(server, tmp_path):
+def test_a_download_that_never_began_leaves_nothing_and_says_so_in_plain_words(server, tmp_path):
     gone = Source("set/rows.bin", SHA256, "http://127.0.0.1:9/file")
-    with pytest.raises(DataError, match="cannot fetch"):
-        fetch(gone, tmp_path, "set")
+    with pytest.raises(DataError, match=r"127\.0\.0\.1 cannot be reached, or the connection broke\. Run `mt") as caught:
+        fetch(gone, tmp_path, "toy")
+    assert "HTTPConnectionPool" not in str(caught.value)
+    assert list((tmp_path / "set").iterdir()) == []
+
+
+def test_a_folder_that_grants_no_writing_stays_as_it_is(server, tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set").chmod(0o555)
+    with pytest.raises(DataError, match=r"set grants no writing, so http.* Name a data folder that can be written to"):
+        fetch(source(server), tmp_path, "toy")
+    assert server.ranges == []
+    assert list((tmp_path / "set").iterdir()) == []
 
 
 def test_a_source_without_an_address_says_what_to_put_where(tmp_path):

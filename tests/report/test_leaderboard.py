@@ -144,14 +144,19 @@ def test_two_cells_of_one_baseline_are_none(results_store, outcome):
     results_store.write(results_store.cell("stl"), outcome(test=10))
     results_store.write(results_store.cell("stl", method_version="2"), outcome(test=11))
     results_store.write(results_store.cell("amtl"), outcome(test=8))
-    assert [row.gain for row in board_of(results_store).rows if row.method == "amtl"] == [None]
+    board = board_of(results_store)
+    assert [row.gain for row in board.rows if row.method == "amtl"] == [None]
+    labels = sorted(row.method for row in board.rows if row.method != "amtl")
+    warning = f"school: gains could be over any of '{labels[0]}', '{labels[1]}'; --baseline names one."
+    assert warning in board.warnings
+    assert row_of(results_store, baseline=labels[0]).gain == Gain(labels[0], board.rows[0].mean - 10, None)
 
 
 def test_a_name_the_store_does_not_hold_is_refused(results_store, outcome):
     results_store.write(results_store.cell("amtl"), outcome())
     with pytest.raises(UnknownName, match="Did you mean 'amtl'"):
         board_of(results_store, methods=["amtk"])
-    with pytest.raises(UnknownName, match="data set in this store 'mnist'"):
+    with pytest.raises(UnknownName, match="data set 'mnist' in this store"):
         board_of(results_store, datasets=["mnist"])
 
 

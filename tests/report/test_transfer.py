@@ -185,8 +185,8 @@ def test_matrices_of_different_shapes_have_no_mean(results_store, outcome, keep,
 @pytest.mark.parametrize(
     ("method", "dataset", "how", "message"),
     [
-        ("amtk", "school", {}, "Unknown method on school in this store 'amtk'. Did you mean 'amtl'?"),
-        ("amtl", "scool", {}, "Unknown data set in this store 'scool'. Did you mean 'school'?"),
+        ("amtk", "school", {}, "Unknown method 'amtk' on school in this store. Did you mean 'amtl'?"),
+        ("amtl", "scool", {}, "Unknown data set 'scool' in this store. Did you mean 'school'?"),
         ("amtl", "school", {"matrix": "transfr"}, "Did you mean 'transfer'? `--matrix NAME` shows one of feedback"),
         ("amtl", "school", {"split": 7}, "--split must be one in which amtl x school has a selected trial (0, 1)"),
         ("amtl", "school", {"rule": "best"}, "Unknown selection rule 'best'."),
@@ -243,7 +243,7 @@ def test_a_name_that_fits_several_variants_is_not_guessed(results_store, outcome
 
 def test_bases_of_other_methods_are_never_shown(results_store, outcome, keep):
     keep(results_store.cell("cnn", role="base"), outcome(), weight=transfers(1))
-    with pytest.raises(UnknownName, match="Unknown data set in this store"):
+    with pytest.raises(UnknownName, match="Unknown data set 'school' in this store"):
         learned_matrix(results_store.path, "cnn", "school")
 
 

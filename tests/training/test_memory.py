@@ -31,7 +31,7 @@ from mtbench.testing.problems import (
 from mtbench.training import calibrate, evaluate, footprint, memory, predicted_bytes, train_stack
 from mtbench.training.data import PartData, part_bytes
 from mtbench.training.evaluate import Chunk, Evaluator
-from mtbench.training.memory import TensorBytes
+from mtbench.training.memory import TensorBytes, is_out_of_memory
 
 CPU = torch.device("cpu")
 
@@ -188,3 +188,10 @@ def test_a_peak_begins_anew_where_the_system_can(monkeypatch: pytest.MonkeyPatch
     memory.restart_peak(CPU)
     assert memory.used_bytes(CPU) is None
     assert memory.peak_bytes(CPU) > 0
+
+
+def test_an_allocation_that_the_processor_cannot_make_is_known_for_what_it_is():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 50)
+    assert is_out_of_memory(caught.value)
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
