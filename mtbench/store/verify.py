@@ -36,7 +36,7 @@ class Checked:
         try:
             check(path)
         except StoreError as error:
-            return cls(path, str(error))
+            return cls(path, str(error).removeprefix(f"{path.name}: "))
         return cls(path, "")
 
 
