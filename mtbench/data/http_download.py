@@ -49,14 +49,13 @@ def _append(url: str, part: Path, start: int) -> None:
         with part.open("ab") as stream:
             pooch.HTTPDownloader(progressbar=told, chunk_size=_CHUNK, headers=headers)(url, stream, None)
     except OSError as error:
+        if part.exists() and part.stat().st_size == 0:
+            part.unlink()  # nothing came that another attempt could go on from
         response = getattr(error, "response", None)
         if response is None and error.errno is None:  # neither the server's answer nor the disk's
             raise OSError(f"{urlsplit(url).hostname} cannot be reached, or the connection broke") from error
         if not start or getattr(response, "status_code", None) != _NO_SUCH_RANGE:
             raise  # else there is nothing after what we have
-    finally:
-        if part.stat().st_size == 0:
-            part.unlink()
 
 
 class _Told:

@@ -1,9 +1,11 @@
+import errno
 import gzip
 import hashlib
 import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -142,6 +144,22 @@ def test_a_download_that_never_began_leaves_nothing_and_says_so_in_plain_words(s
     with pytest.raises(DataError, match=r"127\.0\.0\.1 cannot be reached, or the connection broke\. Run `mt") as caught:
         fetch(gone, tmp_path, "toy")
     assert "HTTPConnectionPool" not in str(caught.value)
+    assert list((tmp_path / "set").iterdir()) == []
+
+
+def test_a_disk_that_takes_nothing_is_named_as_the_cause(server, tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(DataError, match="No space left on device"):
+        fetch(source(server), tmp_path, "toy")
+
+
+def test_an_empty_answer_is_told_by_its_hash(server, tmp_path):
+    server.content = b""
+    with pytest.raises(DataError, match=f"must give content with SHA-256 {SHA256}, found"):
+        fetch(source(server), tmp_path, "toy")
     assert list((tmp_path / "set").iterdir()) == []
 
 
