@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -28,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.cells import supported_cells
-from benchmarks.devices import device_name, devices, on_cuda
+from benchmarks.devices import device_name, devices, on_cuda, seconds
 from mtbench.data.root import data_root
 from mtbench.grid import PlannedCell, groups
 from mtbench.method import GradientMethod
@@ -276,22 +275,11 @@ def _round(sides: Sequence[Side], epochs: int, recipe: Recipe, device: torch.dev
     spent = {side.name: np.zeros(2) for side in sides}
     for _ in range(epochs):
         for side in order:
-            spent[side.name] += _seconds(side.runner.epoch, device) * recipe.max_epochs / epochs
+            spent[side.name] += seconds(side.runner.epoch, device) * recipe.max_epochs / epochs
     for side in order:
-        spent[side.name] += _seconds(side.runner.look, device) * (recipe.max_epochs // recipe.eval_every)
+        spent[side.name] += seconds(side.runner.look, device) * (recipe.max_epochs // recipe.eval_every)
         wall, processor = spent[side.name] / side.n_trials
         side.seconds.append((float(wall), float(processor)))
-
-
-def _seconds(work: Callable[[], object], device: torch.device) -> np.ndarray:
-    """Wall and processor seconds of some work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    wall, processor = time.perf_counter(), time.process_time()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return np.array([time.perf_counter() - wall, time.process_time() - processor])
 
 
 def _report(sides: Sequence[Side], device: torch.device, picked: int | None) -> dict[str, object]:

@@ -1,11 +1,14 @@
-"""The devices that benchmarks measure on."""
+"""The devices that benchmarks measure on, and their clocks."""
 
 from __future__ import annotations
 
 import dataclasses
 import platform
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from mtbench.trials import Trial
@@ -31,3 +34,14 @@ def on_cuda(trial: Trial) -> Trial:
     """The trial with what suits a GPU: bfloat16 autocast, images channels last."""
     recipe = dataclasses.replace(trial.cell.recipe, autocast="bfloat16", channels_last=True)
     return dataclasses.replace(trial, cell=dataclasses.replace(trial.cell, recipe=recipe))
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> np.ndarray:
+    """Wall and processor seconds of some work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    wall, processor = time.perf_counter(), time.process_time()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return np.array([time.perf_counter() - wall, time.process_time() - processor])

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.devices import device_name, devices
+from benchmarks.devices import device_name, devices, seconds
 from benchmarks.task_loops import CrossStitched, Loop, Related, SingleTasks
 from mtbench.plugins import load_plugins
 from mtbench.recipe import Recipe
@@ -100,7 +98,7 @@ class Ours:
     def check_same(self, loop: Loop) -> None:
         """With our weights the loop must give our outputs."""
         stack = self.stack
-        loop.take({name: v[0].detach() for name, v in stack.models.leaves(stack.theta).items()})
+        loop.take({name: v[0].detach() for name, v in stack.models.leaves(stack.state.theta).items()})
         columns, per_task = stack.rows_to_predict(2 * loop.n_tasks)
         ours = stack.models.predict(stack.state, columns, per_task)[0].unflatten(0, (loop.n_tasks, -1))
         images = columns["inputs"].unflatten(0, (loop.n_tasks, -1))[:, :, None]
@@ -140,13 +138,13 @@ def _measure(method: Any, dataset: Miniature, loop: type[Loop], device: torch.de
     counts = {}
     for name, side in sides.items():
         side.steps(2)  # the first steps allocate
-        counts[name] = max(1, min(STEPS, round(1.0 / _seconds(lambda side=side: side.steps(1), device)[0])))  # type: ignore[misc]
+        counts[name] = max(1, min(STEPS, round(1.0 / seconds(lambda side=side: side.steps(1), device)[0])))  # type: ignore[misc]
     found: dict[str, list[np.ndarray]] = {name: [] for name in sides}
     for i in range(rounds):
         names = [*sides][i % 3 :] + [*sides][: i % 3]
         for name in names:
             n, side = counts[name], sides[name]
-            found[name].append(1e3 * _seconds(lambda n=n, side=side: side.steps(n), device) / n)  # type: ignore[misc]
+            found[name].append(1e3 * seconds(lambda n=n, side=side: side.steps(n), device) / n)  # type: ignore[misc]
     milliseconds = {name: np.array(values) for name, values in found.items()}
     ratios = {name: milliseconds[name] / milliseconds["ours"] for name in ("loop", "fused")}
     return {
@@ -160,17 +158,6 @@ def _measure(method: Any, dataset: Miniature, loop: type[Loop], device: torch.de
         "milliseconds": {name: values.tolist() for name, values in milliseconds.items()},
         "torch": torch.__version__,
     }
-
-
-def _seconds(work: Callable[[], object], device: torch.device) -> np.ndarray:
-    """Wall and processor seconds of some work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    wall, processor = time.perf_counter(), time.process_time()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return np.array([time.perf_counter() - wall, time.process_time() - processor])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import math
 import typing
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -238,7 +238,7 @@ def settings(
     if search == "grid":
         axes |= {name: h.range.grid for name, h in known.items() if h.range is not None and name not in fixed}
     rows = [base | dict(zip(axes, combo, strict=True)) for combo in itertools.product(*axes.values())]
-    return _distinct([base, *rows] if search == "grid" else rows)
+    return list(_distinct([base, *rows] if search == "grid" else rows))
 
 
 def _drawn(
@@ -250,32 +250,35 @@ def _drawn(
     several: Mapping[str, Sequence[Value]],
 ) -> list[dict[str, Value]]:
     """`base`, and random settings up to `n_draws` in all."""
-    drawn, seen = [base], {tuple(base.values())}
     # Short lists repeat themselves: so many tries at most for as many distinct settings as were asked for.
-    for _ in range(_TRIES * n_draws):
-        if len(drawn) >= n_draws:
-            break
-        row = dict(base)
-        # Draw for every hyperparameter, also a fixed one, so that fixing one does not change the others.
-        for name, h in known.items():
-            if h.range is not None:
-                value = h.range.draw(rng, h.kind)
-                if name not in fixed:
-                    row[name] = value
-        for name, values in several.items():
-            row[name] = values[int(rng.integers(len(values)))]
-        if (key := tuple(row.values())) not in seen:
-            seen.add(key)
-            drawn.append(row)
-    return drawn
+    tries = (_draw(known, base, rng, fixed, several) for _ in range(_TRIES * n_draws))
+    return list(itertools.islice(_distinct(itertools.chain([base], tries)), n_draws))
 
 
-def _distinct(rows: list[dict[str, Value]]) -> list[dict[str, Value]]:
+def _draw(
+    known: Mapping[str, Hyperparameter],
+    base: Mapping[str, Value],
+    rng: np.random.Generator,
+    fixed: Container[str],
+    several: Mapping[str, Sequence[Value]],
+) -> dict[str, Value]:
+    """One random setting."""
+    row = dict(base)
+    # Draw for every hyperparameter, also a fixed one, so that fixing one does not change the others.
+    for name, h in known.items():
+        if h.range is not None:
+            value = h.range.draw(rng, h.kind)
+            if name not in fixed:
+                row[name] = value
+    for name, values in several.items():
+        row[name] = values[int(rng.integers(len(values)))]
+    return row
+
+
+def _distinct(rows: Iterable[dict[str, Value]]) -> Iterator[dict[str, Value]]:
     seen: set[tuple[Value, ...]] = set()
-    kept = []
     for row in rows:
         key = tuple(row.values())
         if key not in seen:
             seen.add(key)
-            kept.append(row)
-    return kept
+            yield row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mtbench.report.cells import CellResults
@@ -33,3 +33,25 @@ def entries(cells: Sequence[CellResults], rule: str) -> list[Entry]:
     """
     named = labels(cells)
     return [Entry(*named[cell.key], cell, select(cell, rule)) for cell in cells]
+
+
+def method_names(entry: Entry) -> tuple[str, str]:
+    """What the method of a cell may be called by: its label, and its name."""
+    return entry.method, entry.cell.method
+
+
+def dataset_names(entry: Entry) -> tuple[str, str]:
+    """Likewise of the data set."""
+    return entry.dataset, entry.cell.dataset
+
+
+def called(found: Sequence[Entry], name: str, names: Callable[[Entry], tuple[str, str]]) -> list[Entry]:
+    """Cells with that label, else all with that name.
+
+    Args:
+        found: The cells.
+        name: What the user says.
+        names: `method_names` or `dataset_names`.
+    """
+    some = ([entry for entry in found if names(entry)[which] == name] for which in (0, 1))
+    return next(filter(None, some), [])

@@ -11,7 +11,7 @@ from typing import Any
 from mtbench.errors import UnknownName
 from mtbench.report.cautions import cautions
 from mtbench.report.cells import CellResults
-from mtbench.report.entries import Entry
+from mtbench.report.entries import Entry, called, dataset_names, method_names
 from mtbench.report.intervals import mean_and_interval, paired
 from mtbench.trials import Status
 
@@ -136,9 +136,9 @@ def leaderboard(
         UnknownName: One of these is not in the store.
     """
     if baseline is not None:
-        _only(found, [baseline], "method", _method_names)
-    found = _only(found, datasets, "data set", lambda e: (e.dataset, e.cell.dataset))
-    shown = _only(found, methods, "method", _method_names)
+        _only(found, [baseline], "method", method_names)
+    found = _only(found, datasets, "data set", dataset_names)
+    shown = _only(found, methods, "method", method_names)
     rows: list[Row] = []
     others: list[Row] = []
     rivals = {entry.dataset: _baselines(found, entry.dataset, [baseline] if baseline else BASELINES) for entry in shown}
@@ -166,23 +166,10 @@ def _only(found: Sequence[Entry], wanted: Sequence[str], kind: str, names: Any) 
     return [entry for entry in found if not wanted or set(names(entry)) & set(wanted)]
 
 
-def _method_names(entry: Entry) -> tuple[str, str]:
-    return entry.method, entry.cell.method
-
-
 def _baselines(found: Sequence[Entry], dataset: str, names: Sequence[str]) -> list[Entry]:
     """The cells on a data set of the first of these methods that has any: by its label, else by its name."""
     there = [e for e in found if e.dataset == dataset]
-    candidates = ([e for e in there if which(e) == name] for name in names for which in (_label, _name))
-    return next(filter(None, candidates), [])
-
-
-def _label(entry: Entry) -> str:
-    return entry.method
-
-
-def _name(entry: Entry) -> str:
-    return entry.cell.method
+    return next(filter(None, (called(there, name, method_names) for name in names)), [])
 
 
 def _without_gains(rivals: Mapping[str, Sequence[Entry]]) -> list[str]:

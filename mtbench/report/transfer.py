@@ -12,7 +12,7 @@ import numpy as np
 
 from mtbench.errors import StoreError, StudyError, UnknownName
 from mtbench.report.cells import TrialRow
-from mtbench.report.entries import Entry
+from mtbench.report.entries import Entry, called, dataset_names, method_names
 from mtbench.report.matrices import TRANSFER, LearnedMatrix, axes_of
 from mtbench.report.reading import read
 from mtbench.store.store import Store
@@ -60,8 +60,8 @@ def learned_matrix(
 
 def _entry(found: Sequence[Entry], method: str, dataset: str) -> Entry:
     """The cell of that method on that data set."""
-    on_data = _named(found, dataset, "data set", "in this store", lambda e: (e.dataset, e.cell.dataset))
-    both = _named(on_data, method, "method", f"on {dataset} in this store", lambda e: (e.method, e.cell.method))
+    on_data = _named(found, dataset, "data set", "in this store", dataset_names)
+    both = _named(on_data, method, "method", f"on {dataset} in this store", method_names)
     if len(both) > 1:
         listed = ", ".join(f"'{entry.method}' on '{entry.dataset}'" for entry in both)
         raise UnknownName(f"'{method}' on '{dataset}' could be any of {listed}. Name one as it stands here.")
@@ -71,10 +71,9 @@ def _entry(found: Sequence[Entry], method: str, dataset: str) -> Entry:
 def _named(
     found: Sequence[Entry], name: str, kind: str, where: str, names: Callable[[Entry], tuple[str, str]]
 ) -> list[Entry]:
-    """Cells with that label, else all with that name."""
-    for which in (0, 1):
-        if some := [entry for entry in found if names(entry)[which] == name]:
-            return some
+    """The cells that are called so, of which there is at least one."""
+    if some := called(found, name, names):
+        return some
     raise UnknownName.among(kind, name, {label for entry in found for label in names(entry)}, where=where)
 
 

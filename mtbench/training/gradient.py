@@ -272,11 +272,6 @@ class GradientStack:
         return {name: value.cpu().numpy() for name, value in self.models.backbone(self.progress.snapshot).items()}
 
     @property
-    def theta(self) -> Tensor:
-        """Parameters of the trials still held, [R, P]."""
-        return self._state.theta
-
-    @property
     def state(self) -> StackState:
         """Of the trials still held."""
         return self._state

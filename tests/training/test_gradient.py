@@ -312,9 +312,9 @@ def test_parameters_learn_at_the_rate_that_the_method_names() -> None:
     for method in (Linear(), Hasty()):
         trials = with_recipe(miniature_trials(method, dataset, SETTINGS[:2]), batch_size=0, max_epochs=1)
         stack = GradientStack(method, {0: problem}, trials, dataset, torch.device("cpu"))
-        before = {name: value.clone() for name, value in stack.models.leaves(stack.theta).items()}
+        before = {name: value.clone() for name, value in stack.models.leaves(stack.state.theta).items()}
         stack.train_epoch()
-        moved.append({name: value - before[name] for name, value in stack.models.leaves(stack.theta).items()})
+        moved.append({name: value - before[name] for name, value in stack.models.leaves(stack.state.theta).items()})
     torch.testing.assert_close(moved[1]["weight"], moved[0]["weight"], rtol=0, atol=1e-12)
     torch.testing.assert_close(moved[1]["bias"], 10 * moved[0]["bias"], rtol=0, atol=1e-12)
 
