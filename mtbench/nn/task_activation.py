@@ -39,11 +39,18 @@ class TaskActivation(nn.Module):
         self.b = nn.Parameter(torch.empty(n_basis).uniform_(-_B_RANGE, _B_RANGE))
 
     def forward(self, z: Tensor) -> Tensor:
-        """[N, ...] -> [N, ...], every row through its own task's function."""
+        """Every row through its own task's function: [N, ...] -> [N, ...], or [B, ...] -> [N, ...] with N = T B.
+
+        B rows are the same for all tasks so far, task after task, and part here: layers below take each row once.
+        """
         out = torch.relu(z)
+        if len(z) < len(self.alpha):
+            phi = torch.relu(self.b - z[..., None])
+            own = self.alpha.unflatten(0, (-1, len(z)))
+            return (out + torch.einsum("tbm,b...m->tb...", own, phi)).flatten(0, 1)
+        # No product of matrices: with one row to a task its reading and writing in another order costs more.
         for m in range(len(self.b)):
-            own = self.alpha[:, m].view(-1, *[1] * (z.ndim - 1))
-            out = out + own * torch.relu(self.b[m] - z)
+            out = out + self.alpha[:, m].view(-1, *[1] * (z.ndim - 1)) * torch.relu(self.b[m] - z)
         return out
 
     def distances(self) -> Tensor:

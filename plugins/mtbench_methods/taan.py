@@ -8,9 +8,9 @@ f_t(z) = relu(z) + sum_m alpha[t, m] relu(b_m - z), with alpha [T, M] and b [M] 
 (`mtbench.nn.task_activation`); alpha and the heads are all that belongs to a task. Regularisers are summed over layers.
 
 Departures: the b_m are learned with the weights; they and alpha carry no weight decay. The trace norm is the nuclear
-norm of alpha. A row goes through the network once for each task it serves: once in the own layout, T times in the
-shared layout. All rows share the statistics of batch norm as they share its weights, so TAAN with alpha = 0 is hard
-sharing.
+norm of alpha. In the own layout a row goes through the network once; in the shared layout once up to the first
+activation, and from there on once for every task. All rows share the statistics of batch norm as they share its
+weights, so TAAN with alpha = 0 is hard sharing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, hookimpl,
 from mtbench.nn.backbones import backbone
 from mtbench.nn.heads import Heads
 from mtbench.nn.task_activation import TaskActivation
-from mtbench.nn.task_rows import for_heads, row_tasks, task_rows
+from mtbench.nn.task_rows import for_heads, row_tasks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +70,10 @@ class TAANNet(nn.Module):
         """Outputs [B, O]."""
         task = row_tasks(batch)
         own = {f"{name}.alpha": activation.alpha[task] for name, activation in self.activations().items()}
-        features = functional_call(self.backbone, own, (task_rows(batch.inputs, batch),))
-        return self.heads(for_heads(features, batch), batch)
+        features = functional_call(self.backbone, own, (batch.inputs,))
+        # Without activations rows of the shared layout never part, and heads take them as they are.
+        parted = bool(own) or batch.task is not None
+        return self.heads(for_heads(features, batch) if parted else features, batch)
 
     def activations(self) -> dict[str, TaskActivation]:
         """By name within the backbone; none where the recipe's activation is the identity."""

@@ -75,6 +75,16 @@ def test_every_row_goes_through_its_own_tasks_function() -> None:
         torch.testing.assert_close(found[i], expected)
 
 
+@pytest.mark.parametrize("shape", [(7,), (2, 5, 5)])
+def test_rows_that_are_the_same_for_all_tasks_part_as_if_they_had_been_repeated(shape) -> None:
+    activation = layer()
+    rows = torch.randn(4, *shape, dtype=torch.float64)
+    own = {"alpha": activation.alpha.repeat_interleave(4, dim=0)}
+    found = torch.func.functional_call(activation, own, (rows,))
+    repeated = torch.func.functional_call(activation, own, (rows.repeat(3, *[1] * len(shape)),))
+    torch.testing.assert_close(found, repeated)
+
+
 def test_regularisers_are_means_over_pairs_and_the_nuclear_norm() -> None:
     activation = layer()
     pairs = [(0, 1), (0, 2), (1, 2)]
@@ -151,14 +161,15 @@ def test_one_task_is_single_task_learning(deep, method) -> None:
     torch.testing.assert_close(method().objective(model, batch, params), loss + 0.5 * norm)
 
 
-def test_in_the_own_layout_it_costs_what_one_network_costs(deep) -> None:
-    problem = deep.problem(OwnRegression)
+@pytest.mark.parametrize(("miniature", "per_task"), [(OwnRegression, 0), (OwnRegression, 4), (SharedRegression, 0)])
+def test_up_to_the_first_activation_it_costs_what_one_network_costs(deep, miniature, per_task) -> None:
+    problem = deep.problem(miniature)
     model, _ = deep.build(TAAN(), problem)
     seen = []
     model.backbone.layers[0].register_forward_hook(lambda module, args, out: seen.append(len(out)))
-    for batch in (deep.batch(problem), deep.batch(problem, per_task=4)):
-        model(batch)
-        assert seen.pop() == len(batch.inputs)
+    batch = deep.batch(problem, per_task)
+    model(batch)
+    assert seen == [len(batch.inputs)]
 
 
 def test_a_base_network_becomes_the_shared_weights(deep) -> None:
@@ -171,8 +182,9 @@ def test_a_base_network_becomes_the_shared_weights(deep) -> None:
     torch.testing.assert_close(model.backbone.activations[0].alpha, alpha)
 
 
-def test_a_linear_backbone_has_no_activations_and_no_regulariser(deep) -> None:
-    problem = deep.problem(OwnRegression)
+@pytest.mark.parametrize("miniature", [OwnRegression, SharedRegression])
+def test_a_linear_backbone_has_no_activations_and_no_regulariser(deep, miniature) -> None:
+    problem = deep.problem(miniature)
     model, params = deep.build(TAANDistance(), problem, dataclasses.replace(RECIPE, activation="identity"))
     batch = deep.batch(problem)
     expected = TAAN().objective(model, batch, params)
