@@ -14,6 +14,7 @@ from mtbench.batch import Batch
 # Multipliers of splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014), as
 # signed 64-bit numbers: torch has no unsigned ones.
 _GOLDEN, _FIRST, _SECOND = (n - 2**64 for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+_BITS = 16
 
 
 def dropout(x: Tensor, p: Tensor | float, batch: Batch, salt: int = 0) -> Tensor:
@@ -21,7 +22,7 @@ def dropout(x: Tensor, p: Tensor | float, batch: Batch, salt: int = 0) -> Tensor
 
     Args:
         x: Any shape.
-        p: From 0 to below 1; a tensor where it is a hyperparameter.
+        p: From 0 to below 1, of which 16 binary places count; a tensor where it is a hyperparameter.
         batch: Gives the key; it has none outside of training.
         salt: Tells the places of a model where it drops from each other.
 
@@ -30,15 +31,18 @@ def dropout(x: Tensor, p: Tensor | float, batch: Batch, salt: int = 0) -> Tensor
     """
     if batch.key is None:
         return x
-    kept = uniform(x.shape, batch.key + salt * 0x632BE59BD9B4E019 % 2**62, x.device) >= p
+    kept = uniform_16(x.shape, batch.key + salt * 0x632BE59BD9B4E019 % 2**62) >= p * 2**_BITS
     return x * kept / (1 - p)
 
 
-def uniform(shape: torch.Size, key: Tensor, device: torch.device) -> Tensor:
-    """Numbers in [0, 1) that are a function of a key and of their places, float32 of a shape."""
-    place = torch.arange(shape.numel(), device=device).view(shape)
-    mixed = _mixed(key) + (place + 1) * _GOLDEN
-    return (_mixed(mixed) >> 40 & 0xFFFFFF).to(torch.float32) / 2**24
+def uniform_16(shape: torch.Size, key: Tensor) -> Tensor:
+    """Whole numbers from 0 to 65,535 that are a function of a key and of their places, int64 of a shape."""
+    # Four to a hash: hashing takes longer than all else.
+    n = shape.numel()
+    place = torch.arange(-(-n // 4), device=key.device)
+    mixed = _mixed(_mixed(key) + (place + 1) * _GOLDEN)
+    quarters = torch.stack([mixed >> shift for shift in range(0, 64, _BITS)], 1) & 2**_BITS - 1
+    return quarters.flatten()[:n].view(shape)
 
 
 def _mixed(x: Tensor) -> Tensor:

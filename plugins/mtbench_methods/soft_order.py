@@ -89,8 +89,8 @@ class SoftOrderNet(nn.Module):
             z = self.layers.apply_all(y)
             z = z if self._linear else torch.relu(z)
             # Dropout and mixture are both a factor of each layer's units.
-            kept = dropout(z.new_ones(z.shape[:3]), p, batch, salt=depth)
-            y = self.layers.mix(z, kept * own[:, depth, None])
+            scale = own[:, depth, None].expand(z.shape[:3])
+            y = self.layers.mix(z, dropout(scale, p, batch, salt=depth))
         return self.heads(for_heads(y.flatten(1), batch), batch)
 
     def decay(self) -> Tensor:

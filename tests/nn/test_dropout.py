@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.func import vmap
 
-from mtbench.nn.dropout import dropout, uniform
+from mtbench.nn.dropout import dropout, uniform_16
 
 
 def training(key: Any) -> Any:
@@ -16,14 +16,15 @@ def training(key: Any) -> Any:
 
 
 def test_numbers_are_uniform_and_uncorrelated_between_places_keys_and_salts() -> None:
-    draws = torch.stack([uniform(torch.Size([20_000]), torch.tensor(key), torch.device("cpu")) for key in range(20)])
+    draws = torch.stack([uniform_16(torch.Size([20_000]), torch.tensor(key)) for key in range(20)]) / 2**16
     assert 0 <= draws.min() < 1e-4
     assert 1 - 1e-4 < draws.max() < 1
     assert abs(draws.mean() - 0.5) < 0.003
     assert abs(draws.var() - 1 / 12) < 0.002
     centred = draws - 0.5
     assert (centred @ centred.T / 20_000 - torch.eye(20) / 12).abs().max() < 0.004
-    assert (centred[:, 1:] * centred[:, :-1]).mean().abs() < 0.001
+    for apart in (1, 2, 3, 4):
+        assert (centred[:, apart:] * centred[:, :-apart]).mean().abs() < 0.001
 
 
 def test_it_drops_the_share_it_should_and_keeps_the_mean() -> None:
@@ -32,6 +33,13 @@ def test_it_drops_the_share_it_should_and_keeps_the_mean() -> None:
         dropped = dropout(x, p, training(7))
         assert abs(float((dropped == 0).float().mean()) - float(p)) < 0.01
         assert abs(float(dropped.mean()) - 1) < 0.02
+
+
+def test_any_shape_is_filled() -> None:
+    numbers = uniform_16(torch.Size([3, 7]), torch.tensor(1))
+    assert numbers.shape == (3, 7)
+    assert len(numbers.unique()) > 19
+    assert uniform_16(torch.Size([0, 7]), torch.tensor(1)).shape == (0, 7)
 
 
 def test_salts_and_keys_give_other_masks() -> None:
