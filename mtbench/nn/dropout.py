@@ -32,7 +32,8 @@ def dropout(x: Tensor, p: Tensor | float, batch: Batch, salt: int = 0) -> Tensor
     if batch.key is None:
         return x
     kept = uniform_16(x.shape, batch.key + salt * 0x632BE59BD9B4E019 % 2**62) >= p * 2**_BITS
-    return x * kept / (1 - p)
+    dropped: Tensor = x * kept / (1 - p)
+    return dropped
 
 
 def uniform_16(shape: torch.Size, key: Tensor) -> Tensor:
@@ -41,7 +42,7 @@ def uniform_16(shape: torch.Size, key: Tensor) -> Tensor:
     n = shape.numel()
     place = torch.arange(-(-n // 4), device=key.device)
     mixed = _mixed(_mixed(key) + (place + 1) * _GOLDEN)
-    quarters = torch.stack([mixed >> shift for shift in range(0, 64, _BITS)], 1) & 2**_BITS - 1
+    quarters: Tensor = torch.stack([mixed >> shift for shift in range(0, 64, _BITS)], 1) & 2**_BITS - 1
     return quarters.flatten()[:n].view(shape)
 
 

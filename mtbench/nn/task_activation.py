@@ -46,7 +46,7 @@ class TaskActivation(nn.Module):
         out = torch.relu(z)
         if len(z) < len(self.alpha):
             phi = torch.relu(self.b - z[..., None])
-            own = self.alpha.unflatten(0, (-1, len(z)))
+            own = self.alpha.view(-1, len(z), len(self.b))
             return (out + torch.einsum("tbm,b...m->tb...", own, phi)).flatten(0, 1)
         # No product of matrices: with one row to a task its reading and writing in another order costs more.
         for m in range(len(self.b)):
