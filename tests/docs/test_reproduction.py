@@ -20,8 +20,15 @@ def test_a_table_is_what_its_store_gives(name: str, monkeypatch: pytest.MonkeyPa
     assert "\n".join(lines(name)) in PAGE
 
 
-@pytest.mark.parametrize("name", ["amtfl_synthetic", "amtfl_synthetic_l1"])
-def test_recovery_is_what_its_store_gives(name: str) -> None:
-    command = [sys.executable, "-m", "benchmarks.recovery", f"results/{name}"]
+@pytest.mark.parametrize(
+    ("benchmark", "name"),
+    [
+        ("recovery", "amtfl_synthetic"),
+        ("recovery", "amtfl_synthetic_l1"),
+        ("transfer_direction", "mnist_imbalanced_transfer"),
+    ],
+)
+def test_what_a_benchmark_reads_is_what_its_store_gives(benchmark: str, name: str) -> None:
+    command = [sys.executable, "-m", f"benchmarks.{benchmark}", f"results/{name}"]
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert printed.rstrip() in PAGE
