@@ -66,10 +66,13 @@ class GradientStack:
         self._arrays: dict[int, Tensor] = {}
         self._checkpoint = checkpoint
         of_trials = [problems[trial.split] for trial in trials]
+        started = time.perf_counter()
         self.models = StackedModels(method, of_trials, trials, device, bases)
         self._state = self.models.initial
         self._gradient = torch.empty_like(self._state.theta)
         self.progress = Progress.start(self._state)
+        # Counts as training: some methods learn something of their tasks first (dmtrl).
+        self.progress.seconds += (time.perf_counter() - started) / len(trials)
         rates = torch.tensor([float(t.params[LEARNING_RATE]) for t in trials], device=device, dtype=self._dtype)
         self._optimiser = optimiser_for(self._recipe, self._state.theta, rates, self.models.rate_factors)
         one_of_each = list(streams.values())

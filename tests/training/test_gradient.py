@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -271,6 +272,17 @@ def test_a_trial_that_does_not_fit_alone_is_recorded(monkeypatch: pytest.MonkeyP
     result = run(method, dataset, miniature_trials(method, dataset, SETTINGS[:3]))
     assert result.status == [Status.OOM] * 3
     assert result.reason == ["no room"] * 3
+
+
+def test_what_building_takes_counts_as_training_of_the_stacks_trials() -> None:
+    class LearnsFirst(Linear):
+        def build(self, problem: Problem, params: Any, recipe: Recipe) -> nn.Module:
+            time.sleep(0.5)
+            return super().build(problem, params, recipe)
+
+    trials = with_recipe(miniature_trials(LearnsFirst(), OwnRegression(), SETTINGS[:2]), max_epochs=1)
+    result = run(LearnsFirst(), OwnRegression(), trials)
+    assert result.train_seconds.sum() >= 0.5 * len(trials)
 
 
 def test_after_step_updates_buffers_of_each_trial() -> None:
