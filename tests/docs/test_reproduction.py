@@ -26,6 +26,7 @@ def test_a_table_is_what_its_store_gives(name: str, monkeypatch: pytest.MonkeyPa
         ("recovery", "amtfl_synthetic"),
         ("recovery", "amtfl_synthetic_l1"),
         ("transfer_direction", "mnist_imbalanced_transfer"),
+        ("transfer_direction", "mnist_imbalanced_delta"),
     ],
 )
 def test_what_a_benchmark_reads_is_what_its_store_gives(benchmark: str, name: str) -> None:
