@@ -21,12 +21,12 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
+from benchmarks.learned import learned_of
 from mtbench import load
 from mtbench.data.root import data_root
 from mtbench.grid import parse_options
 from mtbench.plugins import load_plugins
 from mtbench.report.intervals import mean_and_interval
-from mtbench.store import Store
 from mtbench.tasks import Array
 
 DATASET = "amtfl_synthetic"
@@ -41,15 +41,12 @@ def main() -> None:
     options = parse_options(dataset, {})
     chosen = results.trials[results.trials["selected"] & (results.trials["phase"] == "search")]
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    store = Store.open(path)
-    for file, trials in chosen.groupby("file"):
-        stack = store.read(path / "stacks" / str(file)[:2] / str(file))
-        place = {trial.id: r for r, trial in enumerate(stack.trials)}
-        for trial_id, method, split in zip(trials["id"], trials["method"], trials["split"], strict=True):
-            truth = dataset.load(data_root(None), int(split), options).truth
-            learned = {name: matrix[place[trial_id]] for name, matrix in stack.learned.items()}
-            for name, value in recovery(learned, truth).items():
-                found[method][name].append(value)
+    learned = learned_of(path, chosen)
+    # In the order of files, which the order of the columns follows.
+    for trial in chosen.sort_values("file", kind="stable").itertuples():
+        truth = dataset.load(data_root(None), trial.split, options).truth
+        for name, value in recovery(learned[trial.id], truth).items():
+            found[trial.method][name].append(value)
     columns = list(dict.fromkeys(name for values in found.values() for name in values))
     print(f"\n{'method':8}" + "".join(f"{name:>20}" for name in columns))
     for method, values in sorted(found.items()):

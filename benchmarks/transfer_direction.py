@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmarks.learned import learned_of
 from mtbench import load
-from mtbench.store import Store
+from mtbench.report.matrices import transfer_directions
 
 DEFAULT = "results/mnist_imbalanced_transfer"
 
@@ -32,24 +33,20 @@ def directions(path: Path) -> pd.DataFrame:
         path: The store.
     """
     trials = load(path).trials
-    trials = trials[trials["phase"] == "search"]
+    trials = trials[(trials["phase"] == "search") & (trials["status"] == "finished")]
     params = [name for name in trials if name.startswith("param.") and trials[name].nunique() > 1]
-    store, rows = Store.open(path), []
+    learned, rows = learned_of(path, trials), []
     for _, trial in trials.sort_values(["method", "split", *params]).iterrows():
-        stack = store.read(path / "stacks" / trial["file"][:2] / trial["file"])
-        r = [one.id for one in stack.trials].index(trial["id"])
-        if "transfer" not in stack.learned:
+        matrices = learned[trial["id"]]
+        if "transfer" not in matrices:
             continue
-        transfer = np.abs(stack.learned["transfer"][r])
-        off = np.triu_indices(len(transfer), 1)
         row = {
             **{name.removeprefix("param."): f"{trial[name]:g}" for name in params},
             "validation": trial["validation"],
-            "early to late": transfer[off].mean(),
-            "late to early": transfer.T[off].mean(),
+            **dict(zip(("early to late", "late to early"), transfer_directions(matrices["transfer"]), strict=True)),
         }
-        if "feedback" in stack.learned:
-            given = np.abs(stack.learned["feedback"][r]).sum(1)
+        if "feedback" in matrices:
+            given = np.abs(matrices["feedback"]).sum(1)
             for t in (0, len(given) // 2, len(given) - 1):
                 row[f"|a_{t}|"] = given[t]
         rows.append(row)

@@ -29,7 +29,12 @@ def task_rows(rows: Tensor, batch: Batch) -> Tensor:
 
 
 def for_heads(features: Tensor, batch: Batch) -> Tensor:
-    """Features of the network's rows [N, k] in the form that `mtbench.nn.heads.Heads` takes with the least work."""
+    """Features [N, k] in the form that `mtbench.nn.heads.Heads` takes with the least work.
+
+    In the shared layout also [B, k], of rows that are still the same for all tasks: heads take them as they are.
+    """
     if batch.task is None:
+        if len(features) == len(batch.inputs):
+            return features
         return features.view(batch.layout.problem.n_tasks, -1, *features.shape[1:])
     return by_task(features, batch) if batch.per_task else features

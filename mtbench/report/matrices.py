@@ -143,3 +143,10 @@ class LearnedMatrix:
         if self.directions is None:
             return ""
         return "early to late tasks: {:.4g}, late to early: {:.4g}".format(*self.directions)
+
+
+def transfer_directions(transfer: Array) -> tuple[float, float]:
+    """Mean size of a transfer [T, T], T > 1, above and below its diagonal: from tasks to later ones, and back."""
+    sizes = np.abs(transfer)
+    later = np.triu(np.ones(sizes.shape, bool), 1)
+    return float(sizes[later].mean()), float(sizes[later.T].mean())

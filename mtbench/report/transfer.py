@@ -13,7 +13,7 @@ import numpy as np
 from mtbench.errors import StoreError, StudyError, UnknownName
 from mtbench.report.cells import TrialRow
 from mtbench.report.entries import Entry, called, dataset_names, method_names
-from mtbench.report.matrices import TRANSFER, LearnedMatrix, axes_of
+from mtbench.report.matrices import TRANSFER, LearnedMatrix, axes_of, transfer_directions
 from mtbench.report.reading import read
 from mtbench.store.store import Store
 from mtbench.tasks import Array
@@ -185,7 +185,7 @@ def _averaged(
         n_trials=len(held),
         refit=entry.selected.refit,
         selection=selection,
-        directions=_directions(sizes) if name == TRANSFER and between else None,
+        directions=transfer_directions(sizes) if name == TRANSFER and between and len(sizes) > 1 else None,
         warnings=tuple(_warnings(name, len(held), len(kept), between)),
     )
 
@@ -197,12 +197,6 @@ def _mean(matrices: Sequence[tuple[int, Array]]) -> Array:
         by_split.setdefault(split, []).append(matrix)
     means: Array = np.mean([np.mean(some, 0) for some in by_split.values()], 0)
     return means
-
-
-def _directions(sizes: Array) -> tuple[float, float] | None:
-    """Mean above and below the diagonal of a matrix [T, T], whose rows give to its columns."""
-    later = np.triu(np.ones(sizes.shape, bool), 1)
-    return (float(sizes[later].mean()), float(sizes[later.T].mean())) if later.any() else None
 
 
 def _warnings(name: str, n_held: int, n_selected: int, between_tasks: bool) -> list[str]:

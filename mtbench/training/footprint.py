@@ -28,7 +28,7 @@ from mtbench.trials import Trial
 
 _SMALL = (2, 3)
 _AFTER_STEP = 4  # steps are measured up to the first `after_step`, but no more than so many
-_HEAP = 2.5  # what a process takes on the CPU for every byte of tensors; 2.15 is the most seen (benchmarks.memory)
+_HEAP = 2.5  # what a process takes on the CPU for every byte of tensors; 2.0 is the most seen (benchmarks.memory)
 
 
 @dataclass(frozen=True)

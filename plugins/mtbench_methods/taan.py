@@ -71,9 +71,7 @@ class TAANNet(nn.Module):
         task = row_tasks(batch)
         own = {f"{name}.alpha": activation.alpha[task] for name, activation in self.activations().items()}
         features = functional_call(self.backbone, own, (batch.inputs,))
-        # Without activations rows of the shared layout never part, and heads take them as they are.
-        parted = bool(own) or batch.task is not None
-        return self.heads(for_heads(features, batch) if parted else features, batch)
+        return self.heads(for_heads(features, batch), batch)
 
     def activations(self) -> dict[str, TaskActivation]:
         """By name within the backbone; none where the recipe's activation is the identity."""

@@ -41,3 +41,10 @@ def test_outputs_are_those_of_each_rows_own_task(miniature, per_task, n_rows) ->
         width = problem.tasks[t].n_outputs
         expected = (1 + t) * batch.inputs[mine] @ heads.S[t, :, :width] + heads.b[t, :width]
         torch.testing.assert_close(outputs[mine, columns], expected)
+
+
+def test_rows_that_never_parted_serve_all_tasks() -> None:
+    batch = batch_from(SharedRegression)
+    heads = Heads(batch.layout.problem, 5).double()
+    repeated = heads(for_heads(task_rows(batch.inputs, batch), batch), batch)
+    torch.testing.assert_close(heads(for_heads(batch.inputs, batch), batch), repeated)
