@@ -58,7 +58,7 @@ class DenseLayers(OrderableLayers):
         self.trunk = None if backbone_name(problem.input_shape, recipe) == "mlp" else backbone(problem, recipe)
         k = recipe.hidden if self.trunk is None else self.trunk.n_features
         self.n, self.n_features = n, k
-        self.W, self.b = _glorot(n, k, k), nn.Parameter(torch.zeros(n, k))
+        self.W, self.b = _shared(n, k, k, linear=recipe.activation == "identity"), nn.Parameter(torch.zeros(n, k))
         self.encoders = nn.ParameterList()
         if self.trunk is None:
             n_tasks = problem.n_tasks
@@ -88,11 +88,12 @@ class DenseLayers(OrderableLayers):
 class ConvolutionalLayers(OrderableLayers):
     """3 x 3 convolutions of equal width, on a task's 1 x 1 encoder of the images."""
 
-    def __init__(self, problem: Problem, n: int, width: int) -> None:
+    def __init__(self, problem: Problem, recipe: Recipe, n: int, width: int) -> None:
         super().__init__()
         self.n = n
         n_channels = 1 if len(problem.input_shape) == 2 else problem.input_shape[0]
-        self.W, self.b = _glorot(n, width, width, 3, 3), nn.Parameter(torch.zeros(n, width))
+        linear = recipe.activation == "identity"
+        self.W, self.b = _shared(n, width, width, 3, 3, linear=linear), nn.Parameter(torch.zeros(n, width))
         n_tasks = problem.n_tasks
         encoders = [_glorot(n_tasks, width, n_channels), nn.Parameter(torch.zeros(n_tasks, width))]
         self.encoders = nn.ParameterList(encoders)
@@ -121,6 +122,18 @@ class ConvolutionalLayers(OrderableLayers):
 def _glorot(n: int, *shape: int) -> nn.Parameter:
     """So many weights of a shape, Glorot-uniform each."""
     return nn.Parameter(torch.stack([nn.init.xavier_uniform_(torch.empty(*shape)) for _ in range(n)]))
+
+
+def _shared(n: int, *shape: int, linear: bool) -> nn.Parameter:
+    """Weights of the shared layers, He-uniform where a ReLU follows.
+
+    No normalisation stands between depths, and averaging layers takes variance away as a ReLU does: with Glorot's
+    weights what rows differ in fades from depth to depth, and training stays where it began.
+    """
+    if linear:
+        return _glorot(n, *shape)
+    layers = [nn.init.kaiming_uniform_(torch.empty(*shape), nonlinearity="relu") for _ in range(n)]
+    return nn.Parameter(torch.stack(layers))
 
 
 def _interleaved(parameter: Tensor) -> Tensor:

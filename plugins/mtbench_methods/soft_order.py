@@ -9,7 +9,8 @@ y_0, with s [T, D, D]:
     y_l = sum_j softmax_j(s[t, l, j]) F_j(y_{l-1}),  l = 1 .. D,
 
 and the task's head takes y_D. s starts at 0: every layer counts the same at every depth. F_j is a dense layer k -> k or
-a 3 x 3 convolution of `channels` channels, with its activation and dropout.
+a 3 x 3 convolution of `channels` channels, with its activation and dropout; its weights start He-uniform (He et al.
+2015), as a ReLU follows.
 
 The recipe's backbone says what the layers are. Over "mlp" each task's encoder is a dense layer d -> k, and there are
 `depth` dense layers. Over "lenet" and "conv4" each task's encoder is a 1 x 1 convolution, there are as many shared
@@ -71,7 +72,7 @@ class SoftOrderNet(nn.Module):
         if n is None:
             self.layers: OrderableLayers = DenseLayers(problem, recipe, params.depth)
         else:
-            self.layers = ConvolutionalLayers(problem, n, params.channels)
+            self.layers = ConvolutionalLayers(problem, recipe, n, params.channels)
         self.s = nn.Parameter(torch.zeros(problem.n_tasks, self.layers.n, self.layers.n))
         self.heads = Heads(problem, self.layers.n_features)
         self._linear = recipe.activation == "identity"
@@ -102,6 +103,7 @@ class SoftOrder(GradientMethod):
     """Every task combines the same layers at every depth in proportions of its own."""
 
     name = "soft_order"
+    version = "2"
     reference = Reference(
         "Beyond Shared Hierarchies: Deep Multitask Learning through Soft Layer Ordering",
         "ICLR 2018",

@@ -86,6 +86,18 @@ def test_residual_networks_are_a_trunk_that_rows_go_through_once_and_that_takes_
     torch.testing.assert_close(outputs[:, 0], expected[:, 0])
 
 
+@pytest.mark.parametrize(("miniature", "network", "fan_in"), [(OwnRegression, "mlp", 64), (OwnImages, "conv4", 9 * 64)])
+@pytest.mark.parametrize(("activation", "gain"), [("relu", 2.0), ("identity", 1.0)])
+def test_shared_layers_start_with_the_variance_that_keeps_what_goes_through(
+    deep, miniature, network, fan_in, activation, gain
+) -> None:
+    # He et al. 2015, eq. (10): a ReLU halves the second moment.
+    recipe = dataclasses.replace(miniature.recipe, backbone=network, activation=activation, hidden=64)
+    model, _ = deep.build(SoftOrder(), deep.problem(miniature), recipe, channels=64)
+    for layer in model.layers.W:
+        assert float(layer.detach().var()) == pytest.approx(gain / fan_in, rel=0.1)
+
+
 def test_every_layer_counts_the_same_at_first(deep) -> None:
     model, params = deep.build(SoftOrder(), deep.problem(OwnRegression))
     weights = SoftOrder().learned(model, params)["layer_weights"]
