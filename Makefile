@@ -22,7 +22,7 @@ demo: .venv/demo  ## a real grid on the embedded data sets, and its leaderboard
 	$(BIN)/mtbench run examples/demo.toml
 	$(BIN)/mtbench report results/demo
 
-demo-deep: .venv/demo  ## soft sharing on ten alphabets of Omniglot, about ten minutes; needs `mtbench data prepare omniglot`
+demo-deep: .venv/demo  ## soft sharing on ten alphabets of Omniglot, five to ten minutes; needs `mtbench data prepare omniglot`
 	$(BIN)/mtbench run examples/demo_deep.toml
 	$(BIN)/mtbench report results/demo_deep
 
