@@ -58,7 +58,7 @@ class DenseLayers(OrderableLayers):
         self.trunk = None if backbone_name(problem.input_shape, recipe) == "mlp" else backbone(problem, recipe)
         k = recipe.hidden if self.trunk is None else self.trunk.n_features
         self.n, self.n_features = n, k
-        self.W, self.b = _shared(n, k, k, linear=recipe.activation == "identity"), nn.Parameter(torch.zeros(n, k))
+        self.W, self.b = _glorot(n, k, k, gain=_gain(recipe)), nn.Parameter(torch.zeros(n, k))
         self.encoders = nn.ParameterList()
         if self.trunk is None:
             n_tasks = problem.n_tasks
@@ -92,8 +92,7 @@ class ConvolutionalLayers(OrderableLayers):
         super().__init__()
         self.n = n
         n_channels = 1 if len(problem.input_shape) == 2 else problem.input_shape[0]
-        linear = recipe.activation == "identity"
-        self.W, self.b = _shared(n, width, width, 3, 3, linear=linear), nn.Parameter(torch.zeros(n, width))
+        self.W, self.b = _glorot(n, width, width, 3, 3, gain=_gain(recipe)), nn.Parameter(torch.zeros(n, width))
         n_tasks = problem.n_tasks
         encoders = [_glorot(n_tasks, width, n_channels), nn.Parameter(torch.zeros(n_tasks, width))]
         self.encoders = nn.ParameterList(encoders)
@@ -119,21 +118,18 @@ class ConvolutionalLayers(OrderableLayers):
         return F.max_pool2d(y, 2, ceil_mode=True)
 
 
-def _glorot(n: int, *shape: int) -> nn.Parameter:
+def _glorot(n: int, *shape: int, gain: float = 1.0) -> nn.Parameter:
     """So many weights of a shape, Glorot-uniform each."""
-    return nn.Parameter(torch.stack([nn.init.xavier_uniform_(torch.empty(*shape)) for _ in range(n)]))
+    return nn.Parameter(torch.stack([nn.init.xavier_uniform_(torch.empty(*shape), gain) for _ in range(n)]))
 
 
-def _shared(n: int, *shape: int, linear: bool) -> nn.Parameter:
-    """Weights of the shared layers, He-uniform where a ReLU follows.
+def _gain(recipe: Recipe) -> float:
+    """The shared layers' gain; with a ReLU's, and as many inputs as outputs, Glorot's weights are He's.
 
-    No normalisation stands between depths, and averaging layers takes variance away as a ReLU does: with Glorot's
-    weights what rows differ in fades from depth to depth, and training stays where it began.
+    No normalisation stands between depths, and averaging layers takes variance away as a ReLU does: without this gain
+    what rows differ in fades from depth to depth, and training stays where it began.
     """
-    if linear:
-        return _glorot(n, *shape)
-    layers = [nn.init.kaiming_uniform_(torch.empty(*shape), nonlinearity="relu") for _ in range(n)]
-    return nn.Parameter(torch.stack(layers))
+    return nn.init.calculate_gain("linear" if recipe.activation == "identity" else "relu")
 
 
 def _interleaved(parameter: Tensor) -> Tensor:
