@@ -5,7 +5,7 @@ A base is a cell of its own, trained and stored like any; cells that start from 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from mtbench.errors import StoreError
 from mtbench.grid import PlannedCell
@@ -22,21 +22,24 @@ class Bases:
 
     Args:
         store: Where they are kept.
+        cells: The run's grid. Those of its cells that start from a base wait for it from the beginning, since a base
+            that an earlier run has trained is ready as soon as it is asked for.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, cells: Iterable[PlannedCell]) -> None:
         self._store = store
         self._waiting: dict[str, list[PlannedCell]] = {}  # by key of the base's cell
         self._weights: dict[str, Weights] = {}
+        for planned in cells:
+            if planned.base is not None and planned.skipped is None:
+                self._waiting.setdefault(planned.base.cell.key, []).append(planned)
 
-    def wait(self, planned: PlannedCell) -> bool:
-        """Lets a cell wait for its base; whether it is the first to ask for it."""
-        waiting = self._waiting.setdefault(_base(planned).cell.key, [])
-        waiting.append(planned)
-        return len(waiting) == 1
+    def asks(self, planned: PlannedCell) -> bool:
+        """Whether a cell is the first of those that wait for its base, at whose turn the base is trained."""
+        return planned.base is not None and planned is self._waiting[planned.base.cell.key][0]
 
     def ready(self, base: PlannedCell) -> list[PlannedCell]:
-        """The cells that waited for a base, which is trained now as far as it can be."""
+        """The cells that wait for a base, which is trained now as far as it can be."""
         self._weights[base.cell.key] = self._read(base)
         return self._waiting[base.cell.key]
 
@@ -75,11 +78,6 @@ class Bases:
                 if status is Status.FINISHED and result.learned:
                     found[trial.split, trial.seed] = _row(result.learned, row)
         return found
-
-
-def _base(planned: PlannedCell) -> PlannedCell:
-    assert planned.base is not None, "only cells with a base wait for it"
-    return planned.base
 
 
 def _row(learned: Mapping[str, Array], row: int) -> dict[str, Array]:

@@ -65,7 +65,7 @@ class Runner:
         self._study, self._cells, self._store, self._engine = study, cells, store, engine
         self._plugins, self._root, self._watcher = plugins, root, watcher
         self._agenda = Agenda(study, store, engine.slots)
-        self._bases = Bases(store)
+        self._bases = Bases(store, cells)
         self._elsewhere: list[Training] = []  # stacks that another run is training
         self._flights: dict[Future[bytes], _Flight] = {}
         self._facts = Facts(study, plugins, engine.name)
@@ -102,7 +102,7 @@ class Runner:
         if planned.skipped is None:
             if planned.base is None:
                 self._announce(self._agenda.begin_search(planned))
-            elif self._bases.wait(planned):
+            elif self._bases.asks(planned):
                 self._announce(self._agenda.begin_search(planned.base))
             return
         self._watcher.planned(planned, "search", 0, 0)

@@ -96,13 +96,15 @@ def test_a_base_of_other_epochs_is_another_identity(tmp_path: Path) -> None:
     assert len(ids) == 2
 
 
-def test_a_second_run_trains_nothing_and_a_further_method_takes_the_stored_base(tmp_path: Path) -> None:
+def test_a_second_run_trains_nothing_and_all_further_methods_take_the_stored_base(tmp_path: Path) -> None:
     go(tmp_path)
     _, again, _ = go(tmp_path)
     assert again.jobs == []
-    _, further, _ = go(tmp_path, ("mt_cnn",))
-    assert [job.trials[0].cell.method for job in further.jobs if job.kind == "train"] == ["mt_cnn"]
-    assert set(further.jobs[0].bases) == {(0, 0), (1, 0)}
+    summary, further, _ = go(tmp_path, ("cnn", "mt_cnn", "deep_amtl"))
+    assert [job.trials[0].cell.method for job in further.jobs if job.kind == "train"] == ["mt_cnn", "deep_amtl"]
+    assert all(set(job.bases) == {(0, 0), (1, 0)} for job in further.jobs)
+    _, board = read(tmp_path / "store", None)
+    assert summary.n_finished == sum(row.n_trials for row in board.rows if row.method in ("mt_cnn", "deep_amtl"))
 
 
 def test_no_report_compares_a_base(tmp_path: Path) -> None:
