@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,11 @@ from mtbench.trials import Cell, StackResult, Status, Trial
 
 RMSE = {"higher_is_better": False, "per_task": True, "title": "root mean squared error, mean over tasks"}
 POOLED = {"higher_is_better": False, "per_task": False, "title": "root mean squared error over all rows"}
+
+
+def pytest_configure() -> None:
+    """One thread for torch, which is not imported yet: on busy cores its threads wait for each other."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @dataclass(frozen=True)
