@@ -87,6 +87,13 @@ TABLES = {
         {},
         baseline="cnn",
     ),
+    "awa_c_soft_sharing": Table(
+        "AWA-C: mean per-class error in %, defaults, one split",
+        {"one_vs_all_error": "2,500 test images"},
+        {"cnn": "33.36", "deep_amtfl": "31.88"},
+        {},
+        baseline="stl_deep",
+    ),
     "cub": Table(
         "CUB: mean per-class error in %, one run",
         {"one_vs_all_error": "50 species, 64 pixels, 14 epochs"},
