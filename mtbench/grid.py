@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,12 +15,14 @@ from mtbench.dataset import Dataset
 from mtbench.errors import StudyError, UnknownName
 from mtbench.hyperparameters import Hyperparameter, Range, Value, describe, find, settings
 from mtbench.method import GradientMethod, Method
-from mtbench.plugins import Plugins
 from mtbench.recipe import Recipe
 from mtbench.seeds import seed_from
-from mtbench.study import Study
 from mtbench.tasks import Problem
 from mtbench.trials import LEARNING_RATE, Cell, Stack, Trial
+
+if TYPE_CHECKING:  # pydantic, and where plugins come from: trainers and benchmarks do without
+    from mtbench.plugins import Plugins
+    from mtbench.study import Study
 
 
 @dataclass(frozen=True, eq=False)

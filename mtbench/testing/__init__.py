@@ -1,11 +1,25 @@
-"""Contract suites: subclass one in a plugin's tests, and pytest checks what the harness relies on."""
+"""Contract suites: subclass one in a plugin's tests, and pytest checks what the harness relies on.
 
-import pytest
+The suites are loaded on first use: generated problems (`mtbench.testing.problems`) do without pytest.
+"""
 
-# Before the imports: pytest then shows the values of a failed assertion, as it does in a test file.
-pytest.register_assert_rewrite("mtbench.testing.datasets", "mtbench.testing.methods")
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from mtbench.testing.datasets import DatasetContract  # noqa: E402
-from mtbench.testing.methods import MethodContract  # noqa: E402
+if TYPE_CHECKING:
+    from mtbench.testing.datasets import DatasetContract
+    from mtbench.testing.methods import MethodContract
+
+_HOMES = {"DatasetContract": "mtbench.testing.datasets", "MethodContract": "mtbench.testing.methods"}
 
 __all__ = ["DatasetContract", "MethodContract"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mtbench.testing' has no attribute '{name}'")
+    import pytest
+
+    # Before the import: pytest then shows the values of a failed assertion, as it does in a test file.
+    pytest.register_assert_rewrite(_HOMES[name])
+    return getattr(importlib.import_module(_HOMES[name]), name)

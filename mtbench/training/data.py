@@ -20,7 +20,7 @@ from mtbench.tasks import Array, Part, Problem, Rows
 Columns = dict[str, Tensor]
 """Tensors of a batch by name: "inputs", "labels", sizes of tasks, and where there are any "mask", "task", "key"."""
 
-_SHARE = 0.5  # of a device's free memory that an array of rows may take; larger ones are gathered on the CPU
+SHARE = 0.5  # of a device's free memory that an array of rows may take; larger ones are gathered on the CPU
 
 
 class PartData:
@@ -70,6 +70,11 @@ class PartData:
     def apart(self) -> bool:
         """Whether inputs stay on the CPU while batches are used elsewhere."""
         return self._index is not None and self._index.device.type != self._device.type
+
+    @property
+    def devices(self) -> set[torch.device]:
+        """Where its tensors live: inputs, the other columns, sizes of tasks."""
+        return {tensor.device for tensor in (self._inputs, *self._columns.values(), *self._sizes.values())}
 
     def rows(
         self,
@@ -171,7 +176,7 @@ def _shared(base: Array, device: torch.device, known: dict[int, Tensor]) -> Tens
 
 def _moves(n_bytes: int, device: torch.device) -> bool:
     """Whether an array of so many bytes is copied to a device."""
-    return device.type == "cuda" and n_bytes < _SHARE * torch.cuda.mem_get_info(device)[0]
+    return device.type == "cuda" and n_bytes < SHARE * torch.cuda.mem_get_info(device)[0]
 
 
 def _beside(split: Tensor | int, rows: Tensor | slice) -> Tensor | int:

@@ -76,7 +76,7 @@ class GradientStack:
         rates = torch.tensor([float(t.params[LEARNING_RATE]) for t in trials], device=device, dtype=self._dtype)
         self._optimiser = optimiser_for(self._recipe, self._state.theta, rates, self.models.rate_factors)
         one_of_each = list(streams.values())
-        train = self._part("train")
+        train = self.part("train")
         self._batches = Batches(self._problems, one_of_each, self._stream_split, train, self._recipe, device)
         self._epoch = self._steps = 0
         self._losses = torch.zeros(len(trials), device=device, dtype=self._dtype)  # since the last look
@@ -84,7 +84,7 @@ class GradientStack:
         self._held = np.arange(len(trials))  # still in the stack: finished trials leave in groups
         by_task = self._batches.per_task > 0
         rows = _first_of_each(self._problems[0]) if by_task else slice(0, 1)
-        columns = self._part("train").rows(0, rows_on(rows, device))
+        columns = self.part("train").rows(0, rows_on(rows, device))
         width = self.models.widest(self._state, columns, int(by_task))
         self.evaluator = Evaluator(self._problems, self._stream_split[self._stream], width, by_task)
         self._monitor = metric(dataset.selection_metric)
@@ -92,7 +92,8 @@ class GradientStack:
         if method.separate and not self._refit:
             self._own = _OwnStopping(self._monitor, self._problems[0].n_tasks, len(trials), self.models)
 
-    def _part(self, name: str) -> PartData:
+    def part(self, name: str) -> PartData:
+        """A part's rows on the device, kept from their first use."""
         if name not in self._parts:
             self._parts[name] = PartData(self._problems, name, self._device, self._dtype, self._arrays)
         return self._parts[name]
@@ -146,9 +147,14 @@ class GradientStack:
         if not self._refit:
             self._predictions(self._state, self._held, "validation", self._held)
 
+    @property
+    def n_steps(self) -> int:
+        """Steps of an epoch."""
+        return self._batches.n_steps
+
     def rows_to_predict(self, n_rows: int) -> tuple[Columns, int]:
         """A chunk of about so many training rows, the same again where there are fewer, and its `per_task`."""
-        part, per_task = self._part("train"), 0
+        part, per_task = self.part("train"), 0
         rows = np.arange(n_rows) % part.n_rows
         if self._batches.per_task:
             first = _first_of_each(self._problems[0])
@@ -299,7 +305,7 @@ class GradientStack:
         def predict(positions: Array, split: int, chunk: Chunk) -> Tensor:
             places = np.searchsorted(held, trials[positions])
             some = state if len(places) == len(held) else state.select(torch.as_tensor(places, device=self._device))
-            columns = self._part(part).rows(split, rows_on(chunk.rows, self._device))
+            columns = self.part(part).rows(split, rows_on(chunk.rows, self._device))
             return self.models.predict(some, columns, chunk.per_task)
 
         return self.evaluator.predictions(predict, part, trials)

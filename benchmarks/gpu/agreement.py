@@ -1,0 +1,92 @@
+"""The device against the CPU, and stacked trials against trials alone, for every built-in method."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.gpu.built_in import cells
+from benchmarks.gpu.figures import Row, Setting
+from mtbench.method import GradientMethod, Method
+from mtbench.recipe import Recipe
+from mtbench.tasks import Array
+from mtbench.testing.problems import Miniature, miniature_trials
+from mtbench.training import train_stack
+from mtbench.trials import StackResult, Trial
+
+EPOCHS = 4
+TO_CPU = {"float64": 1e-6, "float32": 2e-2}
+TO_ALONE = {"float64": 1e-8, "float32": 2e-2}
+"""Largest difference of a loss, a metric or a learned matrix, relative to its root mean square."""
+
+EACH = {"float64": 4, "float32": 2}  # data sets of each method
+
+
+def rows(setting: Setting) -> list[Row]:
+    """One row for each precision and comparison, the worst method named."""
+    found = []
+    for dtype in ("float64", "float32"):
+        to_cpu: dict[str, float] = {}
+        to_alone: dict[str, float] = {}
+        for cell, (method, dataset) in setting.in_time(cells(setting.small, EACH[dtype])):
+            to_cpu[cell], to_alone[cell] = _compared(method, dataset, dtype, setting)
+        for what, apart, most in (
+            (f"{setting.device.type} against cpu", to_cpu, TO_CPU[dtype]),
+            ("stacked against alone", to_alone, TO_ALONE[dtype]),
+        ):
+            found.append(_row(f"{what}, {dtype}", apart, most))
+    return found
+
+
+def _row(what: str, apart: dict[str, float], most: float) -> Row:
+    worst = max(apart, key=lambda cell: apart[cell], default="")
+    beyond = sorted(cell for cell, value in apart.items() if not value <= most)
+    figure = f"{len(apart)} cells, at most {apart.get(worst, float('nan')):.1e} apart ({worst})"
+    figure += f"; beyond: {', '.join(beyond[:8])}" if beyond else ""
+    return Row(what, figure, f"<= {most:g}", not beyond, {"apart": apart})
+
+
+def _compared(method: Method, dataset: Miniature, dtype: str, setting: Setting) -> tuple[float, float]:
+    """Largest relative differences of predictions: to the CPU, and to the first trial alone."""
+    trials = _trials(method, dataset, dtype)
+    here = _trained(method, dataset, trials, str(setting.device))
+    there = _trained(method, dataset, trials, "cpu")
+    alone = _trained(method, dataset, trials[:1], str(setting.device))
+    return _apart(here, there, len(trials)), _apart(here, alone, 1)
+
+
+def _trials(method: Method, dataset: Miniature, dtype: Any) -> list[Trial]:
+    splits = (0, 1) if getattr(method, "stackable", True) else (0,)
+    trials = miniature_trials(method, dataset, splits=splits)
+    recipe: Recipe = dataclasses.replace(dataset.recipe, dtype=dtype, max_epochs=EPOCHS, patience=0)
+    cell = dataclasses.replace(trials[0].cell, recipe=recipe)
+    # Refits: they end at a given epoch, where a search's trials may differ by a tie between two.
+    epochs = EPOCHS if isinstance(method, GradientMethod) else 0
+    return [dataclasses.replace(trial, cell=cell, epochs=epochs) for trial in trials]
+
+
+def _trained(method: Method, dataset: Miniature, trials: Sequence[Trial], device: str) -> StackResult:
+    problems = {split: dataset.load(Path(), split, None) for split in {trial.split for trial in trials}}
+    return train_stack(method, problems, trials, dataset, device)
+
+
+def _apart(one: StackResult, other: StackResult, n: int) -> float:
+    """The largest difference of the first n trials."""
+    pairs = zip(_numbers(one), _numbers(other), strict=True)
+    return max(_difference(a[:n], b[:n]) for a, b in pairs)
+
+
+def _numbers(result: StackResult) -> list[Array]:
+    """What both must agree in: epoch by epoch the objective, and what the last epoch gives."""
+    losses = [values for name, values in result.history.items() if name == "loss"]
+    return [*losses, *result.metrics["test"].values(), *result.learned.values()]
+
+
+def _difference(a: Array, b: Array) -> float:
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return float("inf")
+    return float(np.abs(a - b).max() / (np.sqrt(np.mean(np.square(b))) + 1e-12))
