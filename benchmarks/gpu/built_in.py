@@ -66,8 +66,8 @@ def cells(small: bool, n_each: int) -> dict[str, tuple[Method, Miniature]]:
 
 
 def miniatures(method: Method) -> list[Miniature]:
-    """Miniature data sets that a method supports: tables first, of both layouts, then images."""
+    """Miniature data sets that a method supports: both layouts in turn, tables and images."""
     datasets = [
-        cls() for cls in (SharedOneVsAll, OwnMulticlass, OwnRegression, SharedImages, OwnImages, SharedRegression)
+        cls() for cls in (SharedOneVsAll, OwnImages, OwnMulticlass, SharedImages, OwnRegression, SharedRegression)
     ]
     return [dataset for dataset in datasets if method.supports(dataset.load(Path(), 0, None)) is None]

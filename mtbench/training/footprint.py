@@ -2,7 +2,8 @@
 
 The bytes of data follow from their shapes. All else grows linearly with the number of trials (a small stack is measured
 to learn how) or, while a chunk of rows is predicted, with trials and rows. Alone, a trial runs without mapping, so that
-R = 1 tells nothing of R = 2: what is measured is R itself up to 3, and 2 and 3 above.
+R = 1 tells nothing of R = 2: what is measured is R itself up to 3, and 2 and 3 above; on a GPU, whose allocator rounds
+up, larger stacks of small models.
 
 Shapes: R trials of a stack, r of them measured, U splits.
 """
@@ -27,6 +28,8 @@ from mtbench.training.stacked import Bases
 from mtbench.trials import Trial
 
 _SMALL = (2, 3)
+_ROUNDED = 2**17  # bytes of state from which it does not matter that a GPU's allocator gives 512 at a time
+_MOST_MEASURED = 32
 _AFTER_STEP = 4  # steps are measured up to the first `after_step`, but no more than so many
 _HEAP = 2.5  # what a process takes on the CPU for every byte of tensors; 2.0 is the most seen (benchmarks.memory)
 
@@ -142,10 +145,19 @@ class Footprint:
 
     def _needs(self, n: int, shared: bool) -> _Needs:
         """What n trials need, of one stream or of several."""
-        if n <= max(_SMALL):
+        small, large = self._sizes(shared)
+        if n <= large:
             return self._measured(n, shared)
-        low, high = (self._measured(r, shared) for r in _SMALL)
-        return low.towards(high, (n - _SMALL[0]) / (_SMALL[1] - _SMALL[0]))
+        low, high = self._measured(small, shared), self._measured(large, shared)
+        return low.towards(high, (n - small) / (large - small))
+
+    def _sizes(self, shared: bool) -> tuple[int, int]:
+        """The sizes from which larger ones are extrapolated."""
+        if self._device.type != "cuda":
+            return _SMALL
+        state = self._measured(_SMALL[0], shared).state / _SMALL[0]
+        r = min(_MOST_MEASURED, max(_SMALL[0], round(_ROUNDED / max(state, 1))))
+        return r, r + max(1, r // 2)
 
     def _measured(self, r: int, shared: bool) -> _Needs:
         if not self._known and self._device.type == "cuda":

@@ -22,6 +22,7 @@ from mtbench.batch import TaskLayout
 from mtbench.errors import PluginError
 from mtbench.hyperparameters import describe
 from mtbench.method import GradientMethod, Method
+from mtbench.nn.mapped import aligned
 from mtbench.recipe import Recipe
 from mtbench.seeds import seed_from
 from mtbench.tasks import Array, Problem
@@ -310,7 +311,9 @@ def _tied(model: nn.Module) -> bool:
 
 def _first(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     # Not tensor[0]: the gradient of an index is an array of zeros that another is copied into.
-    return {name: tensor.squeeze(0) for name, tensor in tensors.items()}
+    found = {name: tensor.squeeze(0) for name, tensor in tensors.items()}
+    # Scales and shifts of a method's own batch norm are asked for as ours are.
+    return {name: aligned(tensor) if tensor.ndim == 1 else tensor for name, tensor in found.items()}
 
 
 def _channels_last(value: Tensor) -> Tensor:
