@@ -23,7 +23,7 @@ TO_CPU = {"float64": 1e-6, "float32": 2e-2}
 TO_ALONE = {"float64": 1e-8, "float32": 2e-2}
 """Largest difference of a loss, a metric or a learned matrix, relative to its root mean square."""
 
-EACH = {"float64": 4, "float32": 2}  # data sets of each method
+EACH = {"float64": 3, "float32": 2}  # data sets of each method
 
 
 def rows(setting: Setting) -> list[Row]:

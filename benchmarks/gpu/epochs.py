@@ -31,7 +31,7 @@ def rows(setting: Setting) -> list[Row]:
     """Waits of all gradient methods, and where the data are."""
     waits: dict[str, dict[str, int]] = {}
     places: dict[str, list[str]] = {}
-    for cell, (method, dataset) in setting.in_time(cells(setting.small, 3)):
+    for cell, (method, dataset) in setting.in_time(cells(setting.small, 2)):
         if isinstance(method, GradientMethod):
             stack = _stack(method, dataset, setting)
             waits[cell], places[cell] = _waits(stack, setting), _places(stack)
@@ -63,7 +63,7 @@ def _waits(stack: GradientStack, setting: Setting) -> dict[str, int]:
     stack.train_epoch()
     stack.train_epoch()
     kinds = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if setting.device.type == "cuda" else [])
-    with profile(activities=kinds) as profiled, record_function(_EPOCH):
+    with profile(activities=kinds, acc_events=True) as profiled, record_function(_EPOCH):
         stack.train_epoch()
     events = list(profiled.events() or [])
     epoch = next(event.time_range for event in events if event.name == _EPOCH)

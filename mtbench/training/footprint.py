@@ -22,6 +22,7 @@ from mtbench.method import GradientMethod, Method
 from mtbench.tasks import Problem, Rows
 from mtbench.training.data import part_bytes, shared_bytes
 from mtbench.training.evaluate import metrics_by_part
+from mtbench.training.exactness import repeatable
 from mtbench.training.gradient import GradientStack
 from mtbench.training.memory import AllocatedBytes, TensorBytes, available_bytes, meter
 from mtbench.training.stacked import Bases
@@ -106,7 +107,7 @@ class Footprint:
         if not isinstance(self._method, GradientMethod):
             return None
         try:
-            with torch.random.fork_rng(devices=[]):
+            with torch.random.fork_rng(devices=[]), repeatable(self._device):
                 return round(self._peak(self._trials[:n_trials]))
         except Exception:
             return None

@@ -14,6 +14,7 @@ from mtbench.seeds import seed_from
 from mtbench.tasks import Array, Problem
 from mtbench.training.checkpoints import Checkpoint
 from mtbench.training.evaluate import finite_rows, metrics_by_part
+from mtbench.training.exactness import repeatable
 from mtbench.training.gradient import GradientStack
 from mtbench.training.memory import is_out_of_memory, peak_bytes, restart_peak, used_bytes
 from mtbench.training.progress import EpochListener
@@ -55,7 +56,7 @@ def train_stack(
     first = trials[0]
     try:
         # For a method that draws while it trains. Such methods train alone: what is drawn depends on the trial only.
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), repeatable(torch.device(device)):
             torch.manual_seed(seed_from(first.cell.dataset, first.split, first.seed, "training"))
             return _train(method, problems, trials, dataset, torch.device(device), on_epoch, bases, checkpoint)
     except Exception as error:
