@@ -67,7 +67,6 @@ def cells(small: bool, n_each: int) -> dict[str, tuple[Method, Miniature]]:
 
 def miniatures(method: Method) -> list[Miniature]:
     """Miniature data sets that a method supports: both layouts in turn, tables and images."""
-    datasets = [
-        cls() for cls in (SharedOneVsAll, OwnImages, OwnMulticlass, SharedImages, OwnRegression, SharedRegression)
-    ]
+    kinds = (SharedOneVsAll, OwnImages, OwnRegression, OwnMulticlass, SharedImages, SharedRegression)
+    datasets = [kind() for kind in kinds]
     return [dataset for dataset in datasets if method.supports(dataset.load(Path(), 0, None)) is None]

@@ -28,7 +28,7 @@ def rows(setting: Setting) -> list[Row]:
     """One row for repetition and one for resuming, with the cells that fail."""
     twice: dict[str, bool] = {}
     resumed: dict[str, bool] = {}
-    for cell, (method, dataset) in setting.in_time(cells(setting.small, 3)):
+    for cell, (method, dataset) in setting.in_time(cells(setting.small, 2)):
         if isinstance(method, GradientMethod):
             trials = _trials(method, dataset)
             whole = _trained(method, dataset, trials, setting)
