@@ -228,5 +228,3 @@ def _code(array: Array | Rows) -> str:
 def _shown(value: object) -> str:
     number = float(value)  # type: ignore[arg-type]
     return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
-
-
