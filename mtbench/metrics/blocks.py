@@ -51,14 +51,17 @@ def blocks(problem: Problem, part: Part, predictions: Array) -> Iterator[Block]:
 
 
 def regressions_only(problem: Problem) -> str | None:
+    """None, or that a task is no regression."""
     return _lacking(problem, "regression tasks only", TaskKind.REGRESSION)
 
 
 def classes_only(problem: Problem) -> str | None:
+    """None, or that a task is a regression."""
     return _lacking(problem, "classification tasks", TaskKind.BINARY, TaskKind.MULTICLASS, TaskKind.MULTILABEL)
 
 
 def multilabel_only(problem: Problem) -> str | None:
+    """None, or that a task is not multilabel."""
     return _lacking(problem, "multilabel tasks", TaskKind.MULTILABEL)
 
 

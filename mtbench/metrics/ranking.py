@@ -13,6 +13,7 @@ from mtbench.tasks import Array, Layout, Part, Problem, TaskKind
 
 
 def one_vs_all_tasks(problem: Problem) -> str | None:
+    """None, or that the tasks cannot be classes against all others."""
     if problem.layout is not Layout.SHARED or not problem.only(TaskKind.BINARY):
         return "binary tasks that share their rows. Name another, such as 'error'."
     return None

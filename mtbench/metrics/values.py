@@ -45,12 +45,14 @@ def _single_squares(outputs: Array, labels: Array, task: Array, n_tasks: int) ->
 
 
 def rmse(problem: Problem, part: Part, predictions: Array) -> Array:
+    """The root mean squared error over each task's labels: [R, T]."""
     sums, counts = _squared_error_sums(problem, part, predictions)
     mean = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
     return np.asarray(np.sqrt(mean))
 
 
 def pooled_rmse(problem: Problem, part: Part, predictions: Array) -> Array:
+    """The same over the labels of all tasks together: [R]."""
     sums, counts = _squared_error_sums(problem, part, predictions)
     return np.asarray(np.sqrt(sums.sum(1) / counts.sum())) if counts.any() else np.full(len(sums), np.nan)
 

@@ -35,11 +35,7 @@ def checked_inputs(inputs: object, where: str, known: Known) -> Array | Rows:
     Raises:
         DataError: They are no rows of finite real numbers that float32 can hold.
     """
-    found: Array | Rows
-    if isinstance(inputs, Rows):
-        found = _shared_rows(inputs, where, known)
-    else:
-        found = as_array(inputs, "inputs", where)
+    found = _shared_rows(inputs, where, known) if isinstance(inputs, Rows) else as_array(inputs, "inputs", where)
     if found.ndim < 2 or found.shape[0] == 0 or 0 in found.shape[1:]:
         raise DataError(
             f"{where}: inputs must have shape [n, ...], with at least one row and one number in a row; found "
@@ -216,8 +212,8 @@ def _check_resolution(array: Array | Rows, where: str, what: str, groups: Sequen
         if len(wrong):
             c = wrong[0]
             raise DataError(
-                f"{where}: {what} must be told apart by float32; column {c} runs from {float(low[c])!r} to {float(high[c])!r}. "
-                "Subtract an offset or rescale it in `load`."
+                f"{where}: {what} must be told apart by float32; column {c} runs from {float(low[c])!r} to "
+                f"{float(high[c])!r}. Subtract an offset or rescale it in `load`."
             )
 
 
