@@ -102,7 +102,9 @@ def _dense(value: Any, what: str, where: str) -> Any:
         return value.toarray()
     if isinstance(value, np.ma.MaskedArray):
         masked = np.ma.getmaskarray(value).any()
-        return value.astype(np.float64).filled(np.nan) if masked and value.dtype.kind in _NUMBERS else value.data
+        if masked and value.dtype.kind in _NUMBERS:
+            return np.where(np.ma.getmaskarray(value), np.nan, value.data.astype(np.float64))
+        return value.data
     pandas = sys.modules.get("pandas")
     if pandas is not None and isinstance(value, pandas.DataFrame | pandas.Series):
         return _of_frame(pandas, value, what, where)

@@ -67,7 +67,7 @@ class Task:
 
 def _kind(name: str, kind: object) -> TaskKind:
     try:
-        return TaskKind(kind)
+        return TaskKind(str(kind))
     except ValueError:
         kinds = ", ".join(f"'{known}'" for known in TaskKind)
         raise DataError(f"Task {name!r}: its kind must be one of {kinds}; found {kind!r}.") from None

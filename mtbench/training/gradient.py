@@ -63,7 +63,7 @@ class GradientStack:
         self._stream_split = np.array([splits.index(split) for split, _ in streams])
         self._dtype: torch.dtype = getattr(torch, self._recipe.dtype)
         self._parts: dict[str, PartData] = {}
-        self._arrays: dict[int, Tensor] = {}
+        self._arrays: dict[object, Tensor] = {}
         self._checkpoint = checkpoint
         of_trials = [problems[trial.split] for trial in trials]
         started = time.perf_counter()
