@@ -117,15 +117,17 @@ class StackedModels:
     ) -> None:
         recipe = trials[0].cell.recipe
         dtype: torch.dtype = getattr(torch, recipe.dtype)
+        views = {id(problem): problem.without_test() for problem in problems}
+        handed = [views[id(problem)] for problem in problems]
         models = [
             _build(method, problem, trial, recipe, bases or {}).to(device, dtype)
-            for problem, trial in zip(problems, trials, strict=True)
+            for problem, trial in zip(handed, trials, strict=True)
         ]
         self._channels_last = recipe.channels_last
         cast = recipe.autocast == "bfloat16"
         self._autocast = torch.autocast(device.type, torch.bfloat16) if cast else contextlib.nullcontext()
         self._device = device
-        self._probe = _Probe(models[0], method, TaskLayout.of(problems[0], device))
+        self._probe = _Probe(models[0], method, TaskLayout.of(handed[0], device))
         self._tied = _tied(models[0])
         self._shapes = {name: tuple(p.shape) for name, p in models[0].named_parameters()}
         self._sizes = [math.prod(shape) for shape in self._shapes.values()]
@@ -286,7 +288,7 @@ class _Probe(nn.Module):
             return dict(self._method.learned(self.model, params))
         batch = batch_of(columns, self._layout, per_task)
         if what == "predict":
-            return batch.own_outputs(self.model(batch))
+            return batch.own_outputs(batch.checked(self.model(batch)))
         if what == "after_step":
             return dict(self._method.after_step(self.model, batch, params))
         return self._method.objective(self.model, batch, params)
