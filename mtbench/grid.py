@@ -145,7 +145,9 @@ def _base(study: Study, plugins: Plugins, loaded: _Loaded) -> PlannedCell:
     """The cell of a recipe's base: the method it names, with its defaults, trained from scratch."""
     recipe, dataset = loaded.recipe, loaded.dataset
     method = plugins.method(recipe.base)()
-    reason = method.supports(loaded.problem.without_test()) if isinstance(method, GradientMethod) else "it has no backbone"
+    reason = (
+        method.supports(loaded.problem.without_test()) if isinstance(method, GradientMethod) else "it has no backbone"
+    )
     if reason is not None:
         raise StudyError(
             f"The base of {dataset.name} must be a method with a backbone that supports its problem; found "
@@ -251,7 +253,9 @@ def parse_options(dataset: Dataset, changes: Mapping[str, object]) -> Any:
 
 def _shape(problem: Problem) -> tuple[object, ...]:
     """What the splits in a stack must share: rows of each part, and the tasks' outputs."""
-    return (tuple((name, part.inputs.shape) for name, part in problem.parts.items()), tuple(problem.tasks))
+    train = problem.parts["train"].task
+    present = problem.n_tasks if train is None else len(np.unique(train))  # absent ones may be given a row each
+    return (tuple((name, part.inputs.shape) for name, part in problem.parts.items()), present, tuple(problem.tasks))
 
 
 def groups(cell: PlannedCell, trials: Sequence[Trial]) -> list[list[Trial]]:

@@ -67,4 +67,8 @@ def multilabel_only(problem: Problem) -> str | None:
 
 def _lacking(problem: Problem, what: str, *kinds: TaskKind) -> str | None:
     other = next((task for task in problem.tasks if task.kind not in kinds), None)
-    return None if other is None else f"{what}; {other.name!r} is not one (its kind is {other.kind}). Name another, such as 'loss'."
+    return (
+        None
+        if other is None
+        else f"{what}; {other.name!r} is not one (its kind is {other.kind}). Name another, such as 'loss'."
+    )

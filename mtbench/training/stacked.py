@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,6 +29,8 @@ from mtbench.seeds import seed_from
 from mtbench.tasks import Array, Problem
 from mtbench.training.data import Columns, batch_of
 from mtbench.trials import LEARNING_RATE, Trial
+
+_NOT_PLUGINS = (Path(__file__).parents[1], Path(torch.__file__).parent)
 
 Bases = Mapping[tuple[int, int], Mapping[str, Array]]
 """By split and seed, the backbone that trials start from: parameters and buffers by name."""
@@ -259,6 +263,20 @@ class StackedModels:
         shared: bool,
         per_task: int = 0,
     ) -> Any:
+        try:
+            return self._mapped(what, parameters, state, columns, shared, per_task)
+        except PluginError as error:
+            raise blamed(self._probe.method, error) from error
+
+    def _mapped(
+        self,
+        what: str,
+        parameters: Mapping[str, Tensor],
+        state: StackState,
+        columns: Columns,
+        shared: bool,
+        per_task: int,
+    ) -> Any:
         tensors = {"model." + name: value for name, value in {**parameters, **state.buffers}.items()}
         run = _caller(self._probe, what, self._params, per_task, self._tied)
         if len(state.theta) == 1:
@@ -271,6 +289,14 @@ class StackedModels:
         return vmap(run, in_dims=(0, 0, None if shared else 0))(tensors, state.hyper, columns)
 
 
+def blamed(method: Method, error: PluginError) -> PluginError:
+    """A broken promise with the name of the method, and the line of it that the harness was called from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    outside = [f for f in frames if not any(Path(f.filename).is_relative_to(place) for place in _NOT_PLUGINS)]
+    place = f" ({outside[-1].filename}, line {outside[-1].lineno})" if outside else ""
+    return PluginError(f"Method '{method.name}': {error}{place}")
+
+
 def method_params(method: Method, trial: Trial) -> Any:
     """A trial's hyperparameters as the method's own Params, with plain numbers."""
     return method.Params(**{name: value for name, value in trial.params.items() if name != LEARNING_RATE})
@@ -281,17 +307,17 @@ class _Probe(nn.Module):
 
     def __init__(self, model: nn.Module, method: GradientMethod, layout: TaskLayout) -> None:
         super().__init__()
-        self.model, self._method, self._layout = model, method, layout
+        self.model, self.method, self._layout = model, method, layout
 
     def forward(self, what: str, columns: Columns, params: Any, per_task: int) -> Any:
         if what == "learned":
-            return dict(self._method.learned(self.model, params))
+            return dict(self.method.learned(self.model, params))
         batch = batch_of(columns, self._layout, per_task)
         if what == "predict":
             return batch.own_outputs(batch.checked(self.model(batch)))
         if what == "after_step":
-            return dict(self._method.after_step(self.model, batch, params))
-        return self._method.objective(self.model, batch, params)
+            return dict(self.method.after_step(self.model, batch, params))
+        return self.method.objective(self.model, batch, params)
 
 
 def _caller(
@@ -342,7 +368,10 @@ def _build(method: GradientMethod, problem: Problem, trial: Trial, recipe: Recip
     """A trial's model, initialised from its data set, split and seed alone: a stack changes nothing."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_from(trial.cell.dataset, trial.split, trial.seed, "initialisation"))
-        model = method.build(problem, method_params(method, trial), recipe)
+        try:
+            model = method.build(problem, method_params(method, trial), recipe)
+        except PluginError as error:
+            raise blamed(method, error) from error
     if recipe.base:
         weights = bases[trial.split, trial.seed]
         method.start_from(model, {name: torch.as_tensor(array) for name, array in weights.items()})
