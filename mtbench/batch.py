@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mtbench.errors import PluginError
 from mtbench.tasks import Problem, TaskKind
 
 
@@ -63,9 +64,10 @@ class Batch:
     Attributes:
         inputs: [B, ...].
         labels: Shared layout: [B, D]. Own layout: [B, max D_t], a row's own task's. 0 where there is no label.
-        mask: [B, T], 1 where a row has a label for a task; None where every row has all its labels.
+        mask: As `labels`, 1 where there is a label; None where every row of the part has all the labels its tasks ask
+            for.
         task: int64 [B], the task of each row (own layout), else None.
-        n_train: [T], N_t: labelled training rows of each task in the whole training part.
+        n_train: [T], N_t: rows of the whole training part in which a task has at least one label.
         layout: Constants of the problem.
         per_task: Own layout: where it is not 0, the batch has so many rows of each task, in the order of the tasks.
         key: While a model trains, an int64 scalar that no two steps share; see `mtbench.nn.dropout`.
@@ -99,63 +101,97 @@ class Batch:
         return torch.gather(outputs, -1, self.layout.columns[self.task])
 
     def task_losses(self, outputs: Tensor) -> Tensor:
-        """The mean loss of each task over its labelled rows of this batch; 0 for a task without any.
+        """The mean loss of each task over its labels in this batch; 0 for a task without any.
 
         A task of few rows is absent from many batches and then counts for nothing, so that over an epoch it weighs less
         than the mean over all its rows would; with `batch_size = 0` every batch holds all rows.
 
         Logistic loss for binary and multilabel tasks, cross-entropy for multiclass, squared error for regression
-        (mean over a task's columns where it has several).
+        (mean over a task's columns where it has several). Labels that are missing count for nothing.
 
         Args:
             outputs: [B, O], logits or values.
 
         Returns:
             [T].
+
+        Raises:
+            PluginError: The outputs have another shape.
         """
-        row_losses, weights = self._row_losses(outputs)
-        return (row_losses * weights).sum(0) / weights.sum(0).clamp(min=1.0)
+        row_losses, counts = self._row_losses(outputs)
+        return (row_losses * counts).sum(0) / counts.sum(0).clamp(min=1.0)
 
     def pooled_loss(self, outputs: Tensor) -> Tensor:
         """The mean loss over all labelled (row, task) pairs of this batch: tasks weigh as they have rows.
+
+        The loss of a pair is the mean over the task's labels in that row.
 
         Args:
             outputs: [B, O].
 
         Returns:
             A scalar.
+
+        Raises:
+            PluginError: The outputs have another shape.
         """
-        row_losses, weights = self._row_losses(outputs)
-        return (row_losses * weights).sum() / weights.sum().clamp(min=1.0)
+        row_losses, counts = self._row_losses(outputs)
+        pairs = (counts > 0).to(counts.dtype)
+        return (row_losses * pairs).sum() / pairs.sum().clamp(min=1.0)
+
+    def checked(self, outputs: Tensor) -> Tensor:
+        """The outputs themselves, if they are outputs of all tasks.
+
+        Raises:
+            PluginError: They are no tensor [B, O].
+        """
+        expected = (len(self.inputs), self.layout.problem.n_outputs)
+        found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        if found != expected:
+            raise PluginError(
+                f"A model must give the outputs of all tasks, [B, O] = {list(expected)} here; found "
+                f"{list(found) if isinstance(found, tuple) else found}."
+            )
+        return outputs
 
     def _row_losses(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss of each row for each task, and its weight (1 where there is a label): both [B, T] or broadcast to it."""
-        n_tasks = self.layout.problem.n_tasks
-        if self.task is not None:
-            tasks = torch.arange(n_tasks, device=self.task.device)
-            weights = (self.task[:, None] == tasks).to(outputs.dtype)
-            return _own_losses(self.layout, self.own_outputs(outputs), self.labels, self.task)[:, None], weights
-        losses = _shared_losses(self.layout.problem, outputs, self.labels)
-        return losses, torch.ones_like(losses) if self.mask is None else self.mask
+        """The mean loss of each row's labels for each task, and a weight that grows with their number.
+
+        Both are [B, T] or broadcast to it. Where no label of the part is missing all weights are 1: then all rows of a
+        task have equally many.
+        """
+        n_tasks, outputs = self.layout.problem.n_tasks, self.checked(outputs)
+        if self.task is None:
+            return _shared_losses(self.layout.problem, outputs, self.labels, self.mask)
+        losses, counts = _own_losses(self.layout, self.own_outputs(outputs), self.labels, self.task, self.mask)
+        weights = (self.task[:, None] == torch.arange(n_tasks, device=self.task.device)).to(outputs.dtype)
+        return losses[:, None], weights if counts is None else weights * counts[:, None]
 
 
-def _shared_losses(problem: Problem, outputs: Tensor, labels: Tensor) -> Tensor:
-    """Shared layout: [B, O] and [B, D] -> [B, T]."""
-    if problem.only(TaskKind.BINARY):
-        return F.binary_cross_entropy_with_logits(outputs, labels, reduction="none")
-    if problem.only(TaskKind.REGRESSION) and problem.n_outputs == problem.n_tasks:
-        return (outputs - labels) ** 2
-    columns = []
+def _shared_losses(problem: Problem, outputs: Tensor, labels: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Shared layout: outputs [B, O], labels and mask [B, D] -> losses and weights [B, T]."""
+    single = problem.only(TaskKind.REGRESSION) and problem.n_outputs == problem.n_tasks
+    if single or problem.only(TaskKind.BINARY):
+        losses = _kind_loss(problem.tasks[0].kind, outputs, labels)
+        return losses, torch.ones_like(losses) if mask is None else mask
+    columns, counts = [], []
     for t, task in enumerate(problem.tasks):
-        out, label = outputs[:, problem.output_slices[t]], labels[:, problem.label_slices[t]]
-        columns.append(_kind_loss(task.kind, out, label).mean(-1))
-    return torch.stack(columns, -1)
+        out, own = outputs[:, problem.output_slices[t]], problem.label_slices[t]
+        loss = _kind_loss(task.kind, out, labels[:, own])
+        columns.append(loss.mean(-1) if mask is None else _known_mean(loss, mask[:, own]))
+        counts.append(torch.ones_like(loss[:, 0]) if mask is None else mask[:, own].sum(-1))
+    return torch.stack(columns, -1), torch.stack(counts, -1)
 
 
-def _own_losses(layout: TaskLayout, own: Tensor, labels: Tensor, task: Tensor) -> Tensor:
-    """Own layout: own outputs [B, C] and labels [B, max D_t] -> [B], each row by its own task's kind."""
+def _own_losses(
+    layout: TaskLayout, own: Tensor, labels: Tensor, task: Tensor, mask: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Own layout: own outputs [B, C], labels and mask [B, max D_t] -> each row by its own task's kind, [B].
+
+    And the number of each row's labels, [B]; None where none is missing.
+    """
     if layout.columns.shape[1] == 1 and len(layout.kinds) == 1:
-        return _kind_loss(layout.kinds[0], own, labels)[:, 0]
+        return _kind_loss(layout.kinds[0], own, labels)[:, 0], None if mask is None else mask[:, 0]
     valid = layout.valid[task]
     width = min(own.shape[1], labels.shape[1])
     total = torch.zeros_like(own[:, 0])
@@ -163,16 +199,23 @@ def _own_losses(layout: TaskLayout, own: Tensor, labels: Tensor, task: Tensor) -
         if kind is TaskKind.MULTICLASS:
             loss = _kind_loss(kind, own.masked_fill(~valid, -1e9), labels)[:, 0]
         else:
-            counted = valid[:, :width].to(own.dtype)
+            counted = valid[:, :width].to(own.dtype) if mask is None else mask[:, :width]
             known = torch.where(valid[:, :width], labels[:, :width], 0.0)
-            loss = (_kind_loss(kind, own[:, :width], known) * counted).sum(-1) / counted.sum(-1)
+            losses = _kind_loss(kind, own[:, :width], known)
+            loss = (losses * counted).sum(-1) / counted.sum(-1) if mask is None else _known_mean(losses, counted)
         total = torch.where(layout.kind[task] == k, loss, total)
-    return total
+    return total, None if mask is None else mask.sum(-1)
+
+
+def _known_mean(losses: Tensor, mask: Tensor) -> Tensor:
+    """The mean over the labels that are there, 0 where none is: [B, D_t] -> [B]."""
+    return (losses * mask).sum(-1) / mask.sum(-1).clamp(min=1.0)
 
 
 def _kind_loss(kind: TaskKind, outputs: Tensor, labels: Tensor) -> Tensor:
     """Loss of one kind of task: [B, C_t] and [B, D_t] -> [B, C_t], or [B, 1] for multiclass."""
     if kind is TaskKind.MULTICLASS:
+        # Clamped for the rows of other kinds, whose losses are not used: a problem's own classes are in range.
         picked = F.log_softmax(outputs, -1).gather(-1, labels[:, :1].long().clamp(0, outputs.shape[-1] - 1))
         return -picked
     if kind is TaskKind.REGRESSION:

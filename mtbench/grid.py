@@ -16,6 +16,7 @@ from mtbench.errors import StudyError, UnknownName
 from mtbench.hyperparameters import Hyperparameter, Range, Value, describe, find, settings
 from mtbench.method import GradientMethod, Method
 from mtbench.recipe import Recipe
+from mtbench.scoring import check_scoring
 from mtbench.seeds import seed_from
 from mtbench.tasks import Problem
 from mtbench.trials import LEARNING_RATE, Cell, Stack, Trial
@@ -134,6 +135,8 @@ def _loaded(study: Study, plugins: Plugins, dataset: Dataset, root: Path) -> _Lo
     if n_splits > dataset.n_splits:
         raise StudyError(f"{name} has {dataset.n_splits} splits; found {n_splits} asked for.")
     problems = {split: dataset.load(root, split, options) for split in range(n_splits)}
+    for problem in problems.values():
+        check_scoring(dataset, problem)
     shapes = {split: _shape(problem) for split, problem in problems.items()}
     content = dataset.content_hash(root, options)
     loaded = _Loaded(dataset, options, changes, recipe, content, problems[0], shapes)
@@ -144,7 +147,9 @@ def _base(study: Study, plugins: Plugins, loaded: _Loaded) -> PlannedCell:
     """The cell of a recipe's base: the method it names, with its defaults, trained from scratch."""
     recipe, dataset = loaded.recipe, loaded.dataset
     method = plugins.method(recipe.base)()
-    reason = method.supports(loaded.problem) if isinstance(method, GradientMethod) else "it has no backbone"
+    reason = (
+        method.supports(loaded.problem.without_test()) if isinstance(method, GradientMethod) else "it has no backbone"
+    )
     if reason is not None:
         raise StudyError(
             f"The base of {dataset.name} must be a method with a backbone that supports its problem; found "
@@ -200,7 +205,7 @@ def _planned(study: Study, plugins: Plugins, method_class: type[Method], loaded:
         study.seeds,
         refit,
         loaded.shapes,
-        method.supports(loaded.problem),
+        method.supports(loaded.problem.without_test()),
         loaded.changes,
         base,
     )
@@ -250,7 +255,9 @@ def parse_options(dataset: Dataset, changes: Mapping[str, object]) -> Any:
 
 def _shape(problem: Problem) -> tuple[object, ...]:
     """What the splits in a stack must share: rows of each part, and the tasks' outputs."""
-    return (tuple((name, part.inputs.shape) for name, part in problem.parts.items()), tuple(problem.tasks))
+    train = problem.parts["train"].task
+    present = problem.n_tasks if train is None else len(np.unique(train))  # absent ones may be given a row each
+    return (tuple((name, part.inputs.shape) for name, part in problem.parts.items()), present, tuple(problem.tasks))
 
 
 def groups(cell: PlannedCell, trials: Sequence[Trial]) -> list[list[Trial]]:

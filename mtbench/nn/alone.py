@@ -65,12 +65,14 @@ def random_batches(problem: Problem, recipe: Recipe, n_epochs: float) -> Iterato
         size = n_tasks * per_task
     layout = TaskLayout.of(problem, torch.device("cpu"))
     sizes = [torch.as_tensor(n, dtype=torch.float32) for n in (problem.task_sizes(), problem.task_examples())]
-    order = None if part.task is None else np.argsort(part.task, kind="stable")
+    order, counts = None, np.zeros(0, np.int64)
+    if part.task is not None:
+        order, counts = np.argsort(part.task, kind="stable"), np.bincount(part.task, minlength=n_tasks)
     for _ in range(round(n_epochs * part.n_rows / size)):
         if order is None:
             rows, task = rng.choice(part.n_rows, size, replace=False), None
         else:
-            rows = order[_places(problem.task_sizes(), per_task, rng)]
+            rows = order[_places(counts, per_task, rng)]
             task = torch.arange(n_tasks).repeat_interleave(per_task)
         inputs, labels, mask = _tensors(problem, part, rows)
         yield Batch(inputs, labels, mask, task, sizes[0], layout, per_task, n_examples=sizes[1])
@@ -86,10 +88,8 @@ def _places(sizes: Array, per_task: int, rng: np.random.Generator) -> Array:
 
 def _tensors(problem: Problem, part: Part, rows: Array) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """Inputs, labels and mask of some rows, as a `Batch` has them."""
-    inputs, labels = torch.from_numpy(np.asarray(part.inputs[rows])), part.labels[rows]
-    numbers = inputs.float() if inputs.is_floating_point() else inputs.float() / 255
-    known = torch.from_numpy(np.nan_to_num(labels)).float()
-    if part.task is not None:
+    labels = part.labels[rows]
+    numbers, known = torch.from_numpy(part.numbers(rows)), torch.from_numpy(np.nan_to_num(labels))
+    if problem.missing(part) is None:
         return numbers, known, None
-    mask = ~np.isnan(labels[:, [s.start for s in problem.label_slices]])
-    return numbers, known, torch.from_numpy(mask).float()
+    return numbers, known, torch.from_numpy(~np.isnan(labels)).float()

@@ -47,7 +47,7 @@ def linear_data(problems: Sequence[Problem], stream: ArrayLike, intercept: bool,
     if parts[0].task is None:
         inputs, labels, weights = _shared_rows(parts)
     else:
-        width = max(int(problem.task_sizes().max()) for problem in problems)
+        width = max(int(np.bincount(part.task).max()) for part in parts if part.task is not None)
         inputs, labels, weights = _own_rows(parts, n_tasks, width)
     n_labelled = np.stack([problem.task_sizes() for problem in problems]).astype(np.float64)
     weights /= np.maximum(n_labelled, 1.0)[:, :, None]
@@ -61,9 +61,9 @@ def linear_data(problems: Sequence[Problem], stream: ArrayLike, intercept: bool,
 
 
 def _flat(part: Part) -> Array:
-    """Inputs as float64 [n, d]; bytes become fractions of 255, as everywhere in the harness."""
+    """Inputs as float64 [n, d]; the bytes of images become fractions of 255, as everywhere in the harness."""
     flat = np.asarray(part.inputs).reshape(part.n_rows, -1).astype(np.float64)
-    return flat / 255.0 if part.inputs.dtype == np.uint8 else flat
+    return flat / 255.0 if part.is_image else flat
 
 
 def _shared_rows(parts: Sequence[Part]) -> tuple[Array, Array, Array]:
@@ -89,6 +89,7 @@ def _own_rows(parts: Sequence[Part], n_tasks: int, width: int) -> tuple[Array, A
         task = part.task[order]
         place = np.arange(len(task)) - np.searchsorted(task, task)
         inputs[u, task, place] = _flat(part)[order]
-        labels[u, task, place] = part.labels[order, 0]
-        there[u, task, place] = 1.0
+        known = ~np.isnan(part.labels[order, 0])
+        labels[u, task, place] = np.where(known, part.labels[order, 0], 0.0)
+        there[u, task, place] = known
     return inputs, labels, there

@@ -14,6 +14,7 @@ from mtbench.training.exactness import repeatable
 from mtbench.training.footprint import Footprint
 from mtbench.training.gradient import GradientStack
 from mtbench.training.memory import is_out_of_memory
+from mtbench.training.prepared import prepared
 from mtbench.training.stack import train_stack
 from mtbench.training.stacked import Bases
 from mtbench.trials import Trial
@@ -89,8 +90,8 @@ def _seconds(
         started = time.perf_counter()
         train_stack(method, problems, trials, dataset, device)
         return time.perf_counter() - started
-    if trials[0].epochs is not None:
-        problems = {split: problem.refit() for split, problem in problems.items()}
+    refit, rows_per_task = trials[0].epochs is not None, trials[0].cell.recipe.rows_per_task
+    problems = {split: prepared(problem, refit, rows_per_task) for split, problem in problems.items()}
     stack = GradientStack(method, problems, trials, dataset, torch.device(device), bases)
     steps = 8
     with repeatable(torch.device(device)):  # as it will be trained

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mtbench.batch import Batch, TaskLayout
 from mtbench.errors import DataError
-from mtbench.tasks import Array, Part, Problem, Rows
+from mtbench.tasks import Array, Problem, Rows
 
 Columns = dict[str, Tensor]
 """Tensors of a batch by name: "inputs", "labels", sizes of tasks, and where there are any "mask", "task", "key"."""
@@ -31,7 +31,7 @@ class PartData:
         name: Which part.
         device: Where the tensors live.
         dtype: Of inputs and labels; uint8 inputs stay uint8 until they are used.
-        shared: Arrays that parts share, on the device, by their identity; filled as they are met.
+        shared: Arrays that parts share, on the device, by their place; filled as they are met.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class PartData:
         name: str,
         device: torch.device,
         dtype: torch.dtype,
-        shared: dict[int, Tensor] | None = None,
+        shared: dict[object, Tensor] | None = None,
     ) -> None:
         parts = [problem.parts[name] for problem in problems]
         self.n_rows = parts[0].n_rows
@@ -48,19 +48,19 @@ class PartData:
             raise DataError(f"{problems[0].dataset}: splits of one stack must have equally many rows in part '{name}'.")
         self._device, self._dtype = device, dtype
         self._index: Tensor | None = None
-        bases = [part.inputs.base for part in parts if isinstance(part.inputs, Rows)]
-        if len(bases) == len(parts) and all(base is bases[0] for base in bases):
-            self._inputs = _shared(bases[0], device, {} if shared is None else shared)
-            self._index = torch.stack([torch.as_tensor(part.inputs.index) for part in parts])  # type: ignore[union-attr]
-            self._index = self._index.to(self._inputs.device)
+        self._images = parts[0].is_image
+        rows = [part.inputs for part in parts if isinstance(part.inputs, Rows)]
+        if len(rows) == len(parts) and len({one.place for one in rows}) == 1:
+            self._inputs = _shared(rows[0], device, {} if shared is None else shared)
+            self._index = torch.stack([_tensor(one.index) for one in rows]).to(self._inputs.device)
         else:
             self._inputs = _stacked([np.asarray(part.inputs) for part in parts], device, dtype)
-        masks = [_mask(problem, part) for problem, part in zip(problems, parts, strict=True)]
+        missing = [problem.missing(part) for problem, part in zip(problems, parts, strict=True)]
         self._columns = {"labels": _stacked([np.nan_to_num(part.labels) for part in parts], device, dtype)}
-        if any(mask is not None and not mask.all() for mask in masks):
-            self._columns["mask"] = _stacked([m for m in masks if m is not None], device, dtype)
+        if any(gaps is not None for gaps in missing):
+            self._columns["mask"] = _stacked([~np.isnan(part.labels) for part in parts], device, dtype)
         if parts[0].task is not None:
-            self._columns["task"] = torch.stack([torch.as_tensor(part.task) for part in parts]).to(device)
+            self._columns["task"] = torch.stack([_tensor(part.task) for part in parts]).to(device)
         self._sizes = {
             "n_train": _stacked([problem.task_sizes() for problem in problems], device, dtype),
             "n_examples": _stacked([problem.task_examples() for problem in problems], device, dtype),
@@ -111,10 +111,11 @@ class PartData:
         return sent(gathered.view(*place.shape, *self._inputs.shape[1:]), self._device)
 
     def as_numbers(self, columns: Columns) -> Columns:
-        """The columns with inputs as numbers: bytes become fractions of 255."""
+        """The columns with inputs as numbers: the bytes of images become fractions of 255."""
         inputs = columns["inputs"]
+        bytes_of_images = self._images and inputs.dtype == torch.uint8
         numbers = inputs.to(self._dtype)
-        return {**columns, "inputs": numbers if inputs.is_floating_point() else numbers.div_(255)}
+        return {**columns, "inputs": numbers.div_(255) if bytes_of_images else numbers}
 
 
 def part_bytes(problem: Problem, name: str, dtype: torch.dtype) -> int:
@@ -123,9 +124,9 @@ def part_bytes(problem: Problem, name: str, dtype: torch.dtype) -> int:
     inputs = part.n_rows * problem.n_features * (1 if part.inputs.dtype == np.uint8 else size)
     if isinstance(part.inputs, Rows):
         inputs = part.inputs.index.nbytes
-    mask = _mask(problem, part)
     columns = part.labels.size * size + (0 if part.task is None else part.task.nbytes)
-    return inputs + columns + (0 if mask is None or mask.all() else mask.size * size) + 2 * problem.n_tasks * size
+    mask = 0 if problem.missing(part) is None else part.labels.size * size
+    return inputs + columns + mask + 2 * problem.n_tasks * size
 
 
 def shared_bytes(problem: Problem, device: torch.device) -> int:
@@ -161,17 +162,22 @@ def batch_of(columns: Mapping[str, Tensor], layout: TaskLayout, per_task: int = 
     )
 
 
-def _shared(base: Array, device: torch.device, known: dict[int, Tensor]) -> Tensor:
-    """An array as a tensor, without a copy on the CPU, once on a GPU that has room for it."""
-    if id(base) not in known:
-        with warnings.catch_warnings():
-            # A mapped file cannot be written to, and is not.
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            tensor = torch.from_numpy(np.asarray(base))
+def _shared(rows: Rows, device: torch.device, known: dict[object, Tensor]) -> Tensor:
+    """The array that rows are of as a tensor, without a copy on the CPU, once on a GPU that has room for it."""
+    if rows.place not in known:
+        tensor = _tensor(rows.base)
         if _moves(tensor.nbytes, device):
             tensor = tensor.to(device)
-        known[id(base)] = tensor
-    return known[id(base)]
+        known[rows.place] = tensor
+    return known[rows.place]
+
+
+def _tensor(array: Array | None) -> Tensor:
+    """An array as a tensor of the same memory."""
+    with warnings.catch_warnings():
+        # A problem's arrays cannot be written to, and are not.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.as_tensor(array)
 
 
 def _moves(n_bytes: int, device: torch.device) -> bool:
@@ -188,12 +194,6 @@ def _on(value: Any, device: torch.device) -> Any:
     return value.to(device) if isinstance(value, Tensor) else value
 
 
-def _mask(problem: Problem, part: Part) -> Array | None:
-    if part.task is not None:
-        return None
-    return np.asarray(~np.isnan(part.labels[:, [s.start for s in problem.label_slices]]))
-
-
 def _stacked(arrays: Sequence[Array], device: torch.device, dtype: torch.dtype) -> Tensor:
-    tensor = torch.stack([torch.as_tensor(array) for array in arrays])
+    tensor = torch.stack([_tensor(array) for array in arrays])
     return tensor.to(device) if tensor.dtype == torch.uint8 else tensor.to(device, dtype)

@@ -5,14 +5,13 @@ Shapes: R trials, n rows, O outputs, C the widest task's outputs, T tasks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
 
-from mtbench.dataset import Dataset
-from mtbench.metrics import metric, split_name
+from mtbench.metrics import metric
 from mtbench.tasks import Array, Problem
 
 _CHUNK = 2**22  # numbers an evaluation holds at once per layer: 16 MB in float32, which caches hold
@@ -158,18 +157,3 @@ def _by_task(problem: Problem, part: str, step: int) -> Sweep:
 def finite_rows(predictions: Array) -> Array:
     """Which trials have finite predictions only: [R, n, O] -> bool [R]."""
     return np.asarray(np.isfinite(predictions).all(axis=(1, 2)))
-
-
-def metrics_by_part(dataset: Dataset, problem: Problem) -> Mapping[str, list[str]]:
-    """Which metrics are computed on which part of a data set's problems."""
-    wanted: dict[str, list[str]] = {"validation": [dataset.selection_metric]}
-    for name in (dataset.report_metric, dataset.selection_metric, *dataset.also_report):
-        found, part = split_name(name)
-        for where in {"validation", part} if part == "test" else {part}:
-            names = wanted.setdefault(where, [])
-            if found.name not in names:
-                names.append(found.name)
-    unknown = set(wanted) - set(problem.parts)
-    if unknown:
-        raise ValueError(f"{dataset.name} reports on parts {sorted(unknown)} that its problems do not have.")
-    return wanted

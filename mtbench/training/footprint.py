@@ -19,12 +19,13 @@ import torch
 
 from mtbench.dataset import Dataset
 from mtbench.method import GradientMethod, Method
+from mtbench.scoring import metrics_by_part
 from mtbench.tasks import Problem, Rows
 from mtbench.training.data import part_bytes, shared_bytes
-from mtbench.training.evaluate import metrics_by_part
 from mtbench.training.exactness import repeatable
 from mtbench.training.gradient import GradientStack
 from mtbench.training.memory import AllocatedBytes, TensorBytes, available_bytes, meter
+from mtbench.training.prepared import prepared
 from mtbench.training.stacked import Bases
 from mtbench.trials import Trial
 
@@ -88,7 +89,8 @@ class Footprint:
     ) -> None:
         self._method, self._trials, self._dataset, self._device, self._bases = method, trials, dataset, device, bases
         self._refit = trials[0].epochs is not None
-        self._problems = {s: problem.refit() if self._refit else problem for s, problem in problems.items()}
+        rows_per_task = trials[0].cell.recipe.rows_per_task
+        self._problems = {s: prepared(problem, self._refit, rows_per_task) for s, problem in problems.items()}
         self._dtype: torch.dtype = getattr(torch, trials[0].cell.recipe.dtype)
         self._known: dict[tuple[int, bool], _Needs] = {}
         self._stack: GradientStack | None = None

@@ -63,7 +63,7 @@ class GradientStack:
         self._stream_split = np.array([splits.index(split) for split, _ in streams])
         self._dtype: torch.dtype = getattr(torch, self._recipe.dtype)
         self._parts: dict[str, PartData] = {}
-        self._arrays: dict[int, Tensor] = {}
+        self._arrays: dict[object, Tensor] = {}
         self._checkpoint = checkpoint
         of_trials = [problems[trial.split] for trial in trials]
         started = time.perf_counter()
@@ -224,7 +224,10 @@ class GradientStack:
         state.note(self._monitor.name, self._active, values[np.isin(held, self._active)])
         better = np.asarray(eligible & np.isfinite(values))
         if self._own is not None:
-            tasks = self._own.better(self.evaluator, predictions, held, eligible)
+            # A task that no validation label judges takes the epoch that is best for those that can be judged.
+            overall = better & self._monitor.improves(values, state.best[held])
+            state.best[held[overall]] = values[overall]
+            tasks = self._own.better(self.evaluator, predictions, held, eligible, overall)
             better = np.asarray(tasks.any(1))
             here, there_state, there = self._places(better)
             which = torch.as_tensor(tasks[better], device=self._device)
@@ -323,7 +326,8 @@ class GradientStack:
 class _OwnStopping:
     """For tasks that share nothing: each keeps its own best epoch.
 
-    What is watched is a task's own metric where that depends on the task alone, else its validation loss.
+    What is watched is a task's own metric where that depends on the task alone, else its validation loss. A task without
+    validation labels has nothing to watch, and takes the trial's best epoch over the others.
 
     Attributes:
         best: The best so far, [K, T].
@@ -335,12 +339,20 @@ class _OwnStopping:
         self.best = np.full((n_trials, n_tasks), np.nan)
         self.owner = models.owners(n_tasks)
 
-    def better(self, evaluator: Evaluator, predictions: Array, held: Array, eligible: Array) -> Array:
-        """Which tasks of the held trials are better than ever: bool [R, T]; notes their values."""
+    def better(self, evaluator: Evaluator, predictions: Array, held: Array, eligible: Array, overall: Array) -> Array:
+        """Which tasks of the held trials are better than ever: bool [R, T]; notes their values.
+
+        Args:
+            evaluator: Of the stack.
+            predictions: On the validation part.
+            held: The held trials, int64 [R].
+            eligible: Which of them are still in training and finite, bool [R].
+            overall: Which of them are better than ever over all tasks that can be judged, bool [R].
+        """
         values = evaluator.metrics([self._metric.name], "validation", predictions, held)[self._metric.name]
         better = eligible[:, None] & np.isfinite(values) & self._metric.improves(values, self.best[held])
         self.best[held] = np.where(better, values, self.best[held])
-        return np.asarray(better)
+        return np.asarray(better | ((eligible & overall)[:, None] & np.isnan(self.best[held])))
 
 
 def _first_of_each(problem: Problem) -> Array:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mtbench.errors import PluginError
 from mtbench.hyperparameters import describe
 from mtbench.method import LinearSolution, SolverMethod
 from mtbench.nn.linear_problems import linear_data
@@ -67,6 +68,7 @@ class SolverStack:
             if known.stackable
         }
         solution = self._method.solve(data, replace(method_params(self._method, self._trials[0]), **floats))
+        _check(self._method.name, solution, (len(self._trials), data.n_rows, data.n_tasks))
         self._solution = replace(solution, weights=data.with_intercept(solution.weights))
         finite = torch.isfinite(self._solution.weights).flatten(1).all(1)
         if solution.finite is not None:
@@ -98,3 +100,19 @@ class SolverStack:
         """The method's learned matrices and the predictors themselves, each [R, ...]."""
         learned = {"weights": self._found.weights, **self._found.learned}
         return {name: matrix.cpu().numpy() for name, matrix in learned.items()}
+
+
+def _check(method: str, solution: LinearSolution, expected: tuple[int, int, int]) -> None:
+    """Refuses what are no predictors [R, p, T], or no verdicts [R]."""
+    weights, finite = solution.weights, solution.finite
+    found = tuple(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__
+    if found != expected or weights.dtype != torch.float64:
+        kind = f" of {weights.dtype}" if isinstance(weights, Tensor) else ""
+        raise PluginError(
+            f"Method '{method}': `solve` must give weights [R, p, T] = {list(expected)} of torch.float64; found "
+            f"{list(found) if isinstance(found, tuple) else found}{kind}."
+        )
+    if finite is not None and tuple(finite.shape) != expected[:1]:
+        raise PluginError(
+            f"Method '{method}': `finite` must have shape [R] = [{expected[0]}]; found {list(finite.shape)}."
+        )

@@ -10,13 +10,15 @@ import torch
 
 from mtbench.dataset import Dataset
 from mtbench.method import GradientMethod, Method, SolverMethod
+from mtbench.scoring import check_scoring, metrics_by_part
 from mtbench.seeds import seed_from
 from mtbench.tasks import Array, Problem
 from mtbench.training.checkpoints import Checkpoint
-from mtbench.training.evaluate import finite_rows, metrics_by_part
+from mtbench.training.evaluate import finite_rows
 from mtbench.training.exactness import repeatable
 from mtbench.training.gradient import GradientStack
 from mtbench.training.memory import is_out_of_memory, peak_bytes, restart_peak, used_bytes
+from mtbench.training.prepared import prepared, untrained_tasks
 from mtbench.training.progress import EpochListener
 from mtbench.training.solver import SolverStack
 from mtbench.training.stacked import Bases
@@ -83,9 +85,10 @@ def _train(
     started = time.perf_counter()
     restart_peak(device)
     before = used_bytes(device)
-    used = {split: problems[split] for split in {trial.split for trial in trials}}
-    if trials[0].epochs is not None:
-        used = {split: problem.refit() for split, problem in used.items()}
+    recipe, refit = trials[0].cell.recipe, trials[0].epochs is not None
+    for problem in problems.values():
+        check_scoring(dataset, problem)
+    used = {s: prepared(problems[s], refit, recipe.rows_per_task) for s in sorted({trial.split for trial in trials})}
     stack: GradientStack | SolverStack
     if isinstance(method, GradientMethod):
         stack = GradientStack(method, used, trials, dataset, device, bases, checkpoint)
@@ -106,6 +109,9 @@ def _train(
         "start_bytes": before,
         "peak_bytes": peak_bytes(device),
     }
+    left_out = {str(split): names for split, problem in used.items() if (names := untrained_tasks(problem))}
+    if left_out:
+        result.provenance["untrained_tasks"] = left_out
     return result
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,6 +30,8 @@ from mtbench.seeds import seed_from
 from mtbench.tasks import Array, Problem
 from mtbench.training.data import Columns, batch_of
 from mtbench.trials import LEARNING_RATE, Trial
+
+_NOT_PLUGINS = (Path(__file__).parents[1], Path(torch.__file__).parent)
 
 Bases = Mapping[tuple[int, int], Mapping[str, Array]]
 """By split and seed, the backbone that trials start from: parameters and buffers by name."""
@@ -118,15 +122,17 @@ class StackedModels:
     ) -> None:
         recipe = trials[0].cell.recipe
         dtype: torch.dtype = getattr(torch, recipe.dtype)
+        views = {id(problem): problem.without_test() for problem in problems}
+        handed = [views[id(problem)] for problem in problems]
         models = [
             _build(method, problem, trial, recipe, bases or {}).to(device, dtype)
-            for problem, trial in zip(problems, trials, strict=True)
+            for problem, trial in zip(handed, trials, strict=True)
         ]
         self._channels_last = recipe.channels_last
         cast = recipe.autocast == "bfloat16"
         self._autocast = torch.autocast(device.type, torch.bfloat16) if cast else contextlib.nullcontext()
         self._device = device
-        self._probe = _Probe(models[0], method, TaskLayout.of(problems[0], device))
+        self._probe = _Probe(models[0], method, TaskLayout.of(handed[0], device))
         self._tied = _tied(models[0])
         self._shapes = {name: tuple(p.shape) for name, p in models[0].named_parameters()}
         self._sizes = [math.prod(shape) for shape in self._shapes.values()]
@@ -258,6 +264,20 @@ class StackedModels:
         shared: bool,
         per_task: int = 0,
     ) -> Any:
+        try:
+            return self._mapped(what, parameters, state, columns, shared, per_task)
+        except PluginError as error:
+            raise blamed(self._probe.method, error) from error
+
+    def _mapped(
+        self,
+        what: str,
+        parameters: Mapping[str, Tensor],
+        state: StackState,
+        columns: Columns,
+        shared: bool,
+        per_task: int,
+    ) -> Any:
         tensors = {"model." + name: value for name, value in {**parameters, **state.buffers}.items()}
         run = _caller(self._probe, what, self._params, per_task, self._tied)
         if len(state.theta) == 1:
@@ -270,6 +290,14 @@ class StackedModels:
         return vmap(run, in_dims=(0, 0, None if shared else 0))(tensors, state.hyper, columns)
 
 
+def blamed(method: Method, error: PluginError) -> PluginError:
+    """A broken promise with the name of the method, and the line of it that the harness was called from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    outside = [f for f in frames if not any(Path(f.filename).is_relative_to(place) for place in _NOT_PLUGINS)]
+    place = f" ({outside[-1].filename}, line {outside[-1].lineno})" if outside else ""
+    return PluginError(f"Method '{method.name}': {error}{place}")
+
+
 def method_params(method: Method, trial: Trial) -> Any:
     """A trial's hyperparameters as the method's own Params, with plain numbers."""
     return method.Params(**{name: value for name, value in trial.params.items() if name != LEARNING_RATE})
@@ -280,17 +308,17 @@ class _Probe(nn.Module):
 
     def __init__(self, model: nn.Module, method: GradientMethod, layout: TaskLayout) -> None:
         super().__init__()
-        self.model, self._method, self._layout = model, method, layout
+        self.model, self.method, self._layout = model, method, layout
 
     def forward(self, what: str, columns: Columns, params: Any, per_task: int) -> Any:
         if what == "learned":
-            return dict(self._method.learned(self.model, params))
+            return dict(self.method.learned(self.model, params))
         batch = batch_of(columns, self._layout, per_task)
         if what == "predict":
-            return batch.own_outputs(self.model(batch))
+            return batch.own_outputs(batch.checked(self.model(batch)))
         if what == "after_step":
-            return dict(self._method.after_step(self.model, batch, params))
-        return self._method.objective(self.model, batch, params)
+            return dict(self.method.after_step(self.model, batch, params))
+        return self.method.objective(self.model, batch, params)
 
 
 def _caller(
@@ -343,7 +371,10 @@ def _build(method: GradientMethod, problem: Problem, trial: Trial, recipe: Recip
     """A trial's model, initialised from its data set, split and seed alone: a stack changes nothing."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_from(trial.cell.dataset, trial.split, trial.seed, "initialisation"))
-        model = method.build(problem, method_params(method, trial), recipe)
+        try:
+            model = method.build(problem, method_params(method, trial), recipe)
+        except PluginError as error:
+            raise blamed(method, error) from error
     if recipe.base:
         weights = bases[trial.split, trial.seed]
         method.start_from(model, {name: torch.as_tensor(array) for name, array in weights.items()})

@@ -49,5 +49,6 @@ def test_one_vs_all_labels_each_row_for_every_class():
     assert [task.name for task in problem.tasks] == ["a", "b", "c"]
     assert (problem.dataset, problem.split) == ("set", 3)
     assert problem.parts["train"].labels.tolist() == [[1, 0, 0], [0, 0, 1]]
-    assert problem.parts["train"].inputs.base is problem.parts["test"].inputs.base is base
+    assert problem.parts["train"].inputs.place == problem.parts["test"].inputs.place
+    assert np.shares_memory(problem.parts["train"].inputs.base, base)
     assert problem.parts["validation"].inputs[:].tolist() == [[10.0]]

@@ -36,16 +36,21 @@ def test_batches_hold_training_rows_with_their_labels(miniature) -> None:
         for i, row in enumerate(batch.inputs):
             (place,) = np.flatnonzero((part.inputs == row.numpy()).all(1))
             np.testing.assert_array_equal(batch.labels[i], np.nan_to_num(part.labels[place]))
-            if part.task is None:
-                np.testing.assert_array_equal(batch.mask[i].bool(), ~np.isnan(part.labels[place]))
+            if problem.missing(part) is None:
+                assert batch.mask is None
             else:
+                np.testing.assert_array_equal(batch.mask[i].bool(), ~np.isnan(part.labels[place]))
+            if part.task is not None:
                 assert batch.task[i] == part.task[place] == i // batch.per_task
 
 
 def test_images_become_fractions_of_255() -> None:
     problem = problem_of(SharedOneVsAll)
-    part = problem.parts["train"]
-    problem.parts["train"] = dataclasses.replace(part, inputs=np.full((part.n_rows, 2, 2), 51, np.uint8))
+    images = {
+        name: dataclasses.replace(part, inputs=np.full((part.n_rows, 2, 2), 51, np.uint8))
+        for name, part in problem.parts.items()
+    }
+    problem = dataclasses.replace(problem, parts=images)
     (batch, *_) = random_batches(problem, RECIPE, 1)
     torch.testing.assert_close(batch.inputs, torch.full((16, 2, 2), 0.2))
 
@@ -87,7 +92,8 @@ def test_a_task_without_training_rows_learns_nothing() -> None:
     problem = problem_of(OwnMulticlass)
     part = problem.parts["train"]
     rows = part.task != 2
-    problem.parts["train"] = Part(part.inputs[rows], part.labels[rows], part.task[rows])
+    train = Part(part.inputs[rows], part.labels[rows], part.task[rows])
+    problem = dataclasses.replace(problem, parts={**problem.parts, "train": train})
     copies, heads = networks(problem)
     start = heads.S[2].clone()
     learn_alone(copies, heads, problem, RECIPE, 3, 0.0)

@@ -119,9 +119,14 @@ class Counted(TorchDispatchMode):
 def test_only_the_first_step_of_an_epoch_is_sent_anything(trials: list[int]) -> None:
     dataset = SharedImages()
     problems = [dataset.load(Path(), split, None) for split in (0, 1)]
-    for problem in problems:  # images of their own: those that parts share stay on the host here
-        for name, part in problem.parts.items():
-            problem.parts[name] = dataclasses.replace(part, inputs=np.asarray(part.inputs))
+    # Images of their own: those that parts share stay on the host here.
+    problems = [
+        dataclasses.replace(
+            problem,
+            parts={n: dataclasses.replace(part, inputs=np.asarray(part.inputs)) for n, part in problem.parts.items()},
+        )
+        for problem in problems
+    ]
     recipe = dataclasses.replace(dataset.recipe, augment="crop")
     part = PartData(problems, "train", META, torch.float32)
     streams = miniature_trials(Linear(), dataset, splits=(0, 1))

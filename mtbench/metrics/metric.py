@@ -1,0 +1,96 @@
+"""What a metric is: from predictions of many trials at once to values per task.
+
+Shapes: R trials, n rows, O outputs of all tasks, C the widest task's outputs, T tasks. Predictions are [R, n, O] in the
+shared layout and [R, n, C] (each row the outputs of its own task) in the own layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from mtbench.errors import DataError
+from mtbench.tasks import Array, Part, Problem
+
+
+def _any_problem(problem: Problem) -> str | None:
+    return None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How good predictions are.
+
+    Attributes:
+        name: As in reports and stores.
+        title: In words, with the unit.
+        higher_is_better: Its direction.
+        per_task: Whether it gives [R, T] (its headline is the mean over tasks) or one number a trial, [R].
+        values: (problem, part, predictions) -> [R, T] or [R], float64; NaN for a task without labels, and where the
+            metric is undefined. Read it by `compute`.
+        by_task: Whether a task's value depends on that task's predictions alone.
+        needs: (problem) -> None, or what it needs and the problem's tasks do not have.
+        needs_of_rows: (problem, part) -> None, or what it needs and a part's labels do not have.
+    """
+
+    name: str
+    title: str
+    higher_is_better: bool
+    per_task: bool
+    values: Callable[[Problem, Part, Array], Array]
+    by_task: bool = True
+    needs: Callable[[Problem], str | None] = _any_problem
+    needs_of_rows: Callable[[Problem, Part], str | None] = lambda problem, part: None
+
+    def check(self, problem: Problem, part: Part) -> None:
+        """Makes sure that it means something on a part of a problem.
+
+        Raises:
+            DataError: It needs other tasks or labels.
+        """
+        lack = self.needs(problem) or self.needs_of_rows(problem, part)
+        if lack is not None:
+            raise DataError(f"{problem.dataset}: metric '{self.name}' needs {lack}")
+
+    def compute(self, problem: Problem, part: Part, predictions: Array) -> Array:
+        """The values of R trials: [R, T], or [R] for a joint metric; float64, NaN where there is none.
+
+        Args:
+            problem: The problem.
+            part: One of its parts.
+            predictions: [R, n, O], or [R, n, C] in the own layout.
+
+        Raises:
+            DataError: It needs other tasks or labels, or the predictions have another shape.
+        """
+        self.check(problem, part)
+        expected = (part.n_rows, prediction_width(problem, part))
+        if predictions.ndim != 3 or predictions.shape[1:] != expected:
+            raise DataError(
+                f"{problem.dataset}: predictions must have shape [R, {expected[0]}, {expected[1]}]: trials, rows, "
+                f"outputs; found {list(predictions.shape)}."
+            )
+        return self.values(problem, part, predictions)
+
+    def improves(self, values: Array, best: Array) -> Array:
+        """Whether values are better than the best so far, elementwise; any number is better than none (NaN)."""
+        sign = 1.0 if self.higher_is_better else -1.0
+        return np.asarray(np.isnan(best) | (sign * values > sign * best))
+
+    def headline(self, values: Array) -> Array:
+        """One number per trial: the mean over tasks [R, T] -> [R] that have a value, or the values as they are."""
+        return mean_over_tasks(values) if self.per_task else values
+
+
+def prediction_width(problem: Problem, part: Part) -> int:
+    """The last axis of predictions on a part: O, or in the own layout C."""
+    return problem.n_outputs if part.task is None else max(task.n_outputs for task in problem.tasks)
+
+
+def mean_over_tasks(values: Array) -> Array:
+    """The mean over the tasks that have a value: [R, T] -> [R]; NaN where none has."""
+    counted = (~np.isnan(values)).sum(-1)
+    total = np.nansum(values, -1)
+    return np.asarray(np.divide(total, counted, out=np.full(total.shape, np.nan), where=counted > 0))

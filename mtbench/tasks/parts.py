@@ -1,0 +1,139 @@
+"""Parts of a problem: rows with their labels.
+
+Shapes: n rows of a part, N rows of a larger array, D label columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mtbench.errors import PluginError
+from mtbench.tasks.kinds import Array, Task
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows of a larger array, such as a memory-mapped image cache, that parts and splits share without a copy.
+
+    Attributes:
+        base: [N, ...].
+        index: int64 [n], the rows of it that are meant, in order.
+    """
+
+    base: Array
+    index: Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, ...), as if the rows were an array of their own."""
+        return (len(self.index), *self.base.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the base."""
+        return self.base.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Of the base."""
+        return self.base.ndim
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """Where the base lies in memory: equal for the rows of one array, whatever views of it they hold."""
+        base = self.base
+        return base.__array_interface__["data"][0], base.shape, base.strides, base.dtype.str
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, key: Any) -> Array:
+        return np.asarray(self.base[self.index[key]])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.asarray(self[:], dtype)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of a problem that serve one purpose: training, validation or test.
+
+    A data set may give arrays of any numeric type, byte order and memory order, lists, data frames, torch tensors or
+    sparse matrices; the parts of a `Problem` have them as said here, read-only.
+
+    Attributes:
+        inputs: [n, ...], float32; or uint8 for images, rows [H, W] or [C, H, W] that are taken as values / 255. `Rows`
+            of an array that all parts and splits share keep its type, and are read and converted batch by batch.
+        labels: float32. Shared layout: [n, D], the label columns of all tasks side by side, NaN for "no label".
+            Own layout: [n, max of the tasks' label columns], each row the labels of its own task, NaN for "no label"
+            and beyond.
+        task: int64 [n], the task of each row; None in the shared layout.
+    """
+
+    inputs: Array | Rows
+    labels: Array
+    task: Array | None = None
+    checked_for: tuple[Task, ...] | None = field(default=None, init=False, repr=False, compare=False)
+    """The tasks that a problem has checked it for; None for a part that no problem has."""
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows n."""
+        return len(self.inputs)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether inputs are images of bytes, to be taken as fractions of 255."""
+        return self.inputs.dtype == np.uint8 and self.inputs.ndim in (3, 4)
+
+    def joined(self, other: Part) -> Part:
+        """Both parts' rows, this part's first."""
+        task = None if self.task is None or other.task is None else np.concatenate([self.task, other.task])
+        return Part(_joined(self.inputs, other.inputs), np.concatenate([self.labels, other.labels]), task)
+
+    def numbers(self, key: Any = slice(None)) -> Array:
+        """Inputs of some rows as float32 [n, ...], images as fractions of 255."""
+        found = np.asarray(self.inputs[key])
+        return found.astype(np.float32) / np.float32(255) if self.is_image else found.astype(np.float32)
+
+
+class Parts(Mapping[str, Part]):
+    """The parts of a problem by name; cannot be changed.
+
+    Args:
+        parts: Those that are there.
+        withheld: Names of those that exist, but are not handed out.
+    """
+
+    def __init__(self, parts: Mapping[str, Part], withheld: tuple[str, ...] = ()) -> None:
+        self._parts, self.withheld = dict(parts), withheld
+
+    def __getitem__(self, name: str) -> Part:
+        if name in self.withheld:
+            raise PluginError(
+                f"A method must not look at test rows, and is handed none: the part {name!r} is withheld. It has "
+                f"{', '.join(repr(there) for there in self._parts)}."
+            )
+        return self._parts[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._parts
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __repr__(self) -> str:
+        return f"Parts({', '.join(self._parts)})"
+
+
+def _joined(one: Array | Rows, other: Array | Rows) -> Array | Rows:
+    if isinstance(one, Rows) and isinstance(other, Rows) and one.place == other.place:
+        return Rows(one.base, np.concatenate([one.index, other.index]))
+    return np.concatenate([np.asarray(one), np.asarray(other)])
