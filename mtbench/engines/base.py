@@ -68,7 +68,8 @@ class Engine(ABC):
     worker; at most `slots` jobs run at once; `close` leaves no process behind.
 
     A run makes an engine as `cls(devices)`: one text, a study's `devices`, whose meaning is the engine's own but for
-    "auto", its default. What it cannot make sense of raises `StudyError`. No worker starts before the first job.
+    "auto", its default. What it cannot make sense of raises `StudyError`. No worker starts before `prepare`, or the first
+    job.
 
     Attributes:
         name: As in studies: lower-case words joined by underscores.
@@ -77,6 +78,12 @@ class Engine(ABC):
 
     name: str
     slots: int
+
+    def prepare(self) -> None:  # noqa: B027  # most engines have nothing to prepare
+        """Jobs are to come: what takes time may begin now. Returns at once, and may never be called.
+
+        Nothing of a plugin may run in it: plugins are being loaded meanwhile.
+        """
 
     @abstractmethod
     def submit(self, job: Job) -> Future[bytes]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import queue
 import subprocess
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from mtbench.engines.base import Engine, Job
-from mtbench.engines.process import WorkerProcess
+from mtbench.engines.process import ForkServer, Slot
 from mtbench.errors import StudyError
 
 WORKER_VARIABLES = {
@@ -38,35 +39,52 @@ class LocalEngine(Engine):
     name = "local"
 
     def __init__(self, devices: str = "auto") -> None:
-        self._workers = [WorkerProcess(environment) for environment in _slots(devices)]
-        self.slots = len(self._workers)
-        self._idle: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
-        for worker in self._workers:
-            self._idle.put(worker)
+        environments = _slots(devices)
+        self.slots = len(environments)
+        # One imports torch for all workers of a device: as many would wait for each other's imports.
+        servers = {tuple(sorted(e.items())): ForkServer(e) for e in environments}
+        self._servers = list(servers.values())
+        self._all = [Slot(servers[tuple(sorted(e.items()))]) for e in environments]
+        self._idle = list(self._all)
+        self._lock = threading.Lock()
         # A thread per worker does nothing but wait for its answers.
         self._threads = ThreadPoolExecutor(self.slots, thread_name_prefix="mtbench-worker")
 
     @property
     def pids(self) -> list[int]:
         """Of the worker processes that live now."""
-        return [pid for worker in self._workers if (pid := worker.pid) is not None]
+        return [pid for slot in self._all if (pid := slot.pid) is not None]
+
+    def prepare(self) -> None:
+        """Lets the import of torch begin."""
+        for server in self._servers:
+            with contextlib.suppress(OSError):  # the first job will tell
+                server.start()
 
     def submit(self, job: Job) -> Future[bytes]:
         """Starts a job on an idle worker."""
         return self._threads.submit(self._run, job)
 
     def _run(self, job: Job) -> bytes:
-        worker = self._idle.get()
+        with self._lock:
+            # One that has this cell's plugins and data at hand, else one that loses nothing of the kind.
+            slot = min(self._idle, key=lambda slot: {True: 0, None: 1, False: 2}[slot.knows(job)])
+            self._idle.remove(slot)
         try:
-            return worker.run(job)
+            return slot.run(job)
         finally:
-            self._idle.put(worker)
+            with self._lock:
+                self._idle.append(slot)
 
     def close(self) -> None:
         """Ends all workers, whatever they are doing."""
-        for worker in self._workers:
-            worker.stop()
+        for slot in self._all:
+            slot.stop()
+        for server in self._servers:
+            server.stop()
         self._threads.shutdown()
+        for server in self._servers:
+            server.close()
 
 
 def _slots(devices: str) -> list[dict[str, str]]:

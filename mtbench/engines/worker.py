@@ -1,6 +1,6 @@
-"""What happens inside a worker process: `python -m mtbench.engines.worker FD`.
+"""What happens inside a worker process, forked by `mtbench.engines.fork_server`, or wherever `run_job` is called.
 
-The environment has fixed the device, so that torch, once imported, sees no other.
+The environment has fixed the device before torch was imported, so that torch sees no other.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import functools
 import json
 import os
 import platform
+import select
+import signal
 import sys
 import threading
 import time
@@ -30,32 +32,28 @@ if TYPE_CHECKING:
 _PROGRESS_EVERY = 0.5  # seconds between progress lines
 
 
-def main() -> None:
-    """Answers jobs that come through the pipe whose file descriptor is the first argument, until it is closed."""
-    threading.Thread(target=_die_with, args=(_lifeline(),), daemon=True).start()
-    pipe = Connection(int(sys.argv[1]))
+def serve(pipe: Connection) -> None:
+    """Answers the jobs that come through a pipe, until it is closed: all that a process does that was forked for it.
+
+    It ends with all that it has started as soon as the driver has died, even by SIGKILL, whatever it is doing.
+    """
+    import numpy as np
     import torch
 
+    threading.Thread(target=_die_with, args=(pipe.fileno(),), daemon=True).start()
     torch.set_num_threads(1)
-    pipe.send("ready")
+    np.random.seed()  # else all forks would draw the same, as no two processes do
     with contextlib.suppress(EOFError, OSError):
         while True:
             pipe.send(answer(pipe.recv()))
 
 
-def _lifeline() -> int:
-    """Takes standard input, which the driver holds the other end of, out of the reach of plugins."""
-    lifeline = os.dup(0)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    return lifeline
-
-
-def _die_with(lifeline: int) -> None:
-    """Ends this process as soon as the driver has died, even by SIGKILL."""
-    os.read(lifeline, 1)
-    os._exit(1)
+def _die_with(pipe: int) -> None:
+    """Ends this process and its group as soon as the other end of a pipe is closed."""
+    closed = select.poll()
+    closed.register(pipe, 0)  # no events: the end of the stream is always told
+    closed.poll()
+    os.killpg(0, signal.SIGKILL)
 
 
 def answer(job: Job) -> tuple[bytes | None, str]:
@@ -64,6 +62,7 @@ def answer(job: Job) -> tuple[bytes | None, str]:
     Returns:
         Its bytes, or None and the reason in one line; the log has the traceback.
     """
+    here = os.getpid()
     with _captured(job.log):
         try:
             return (_train(job) if job.kind == "train" else _calibrate(job)), ""
@@ -74,6 +73,9 @@ def answer(job: Job) -> tuple[bytes | None, str]:
         except BaseException as error:
             _print_fault()
             return None, describe_fault(error)
+        finally:
+            if os.getpid() != here:
+                os._exit(0)  # a plugin has forked, and lets the copy go on: the answer is the original's to give
 
 
 def _print_fault() -> None:
@@ -198,6 +200,3 @@ def _redirect(stdout: int, stderr: int) -> None:
             stream.flush()
         os.dup2(descriptor, number)
 
-
-if __name__ == "__main__":
-    main()

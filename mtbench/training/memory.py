@@ -109,6 +109,11 @@ class TensorBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         peak: The most since the last `restart`.
     """
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Nothing is compiled here; torch would otherwise import its compiler, which takes as long as torch itself.
+        return False
+
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.live = self.peak = 0

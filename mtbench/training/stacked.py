@@ -357,6 +357,11 @@ def _repeated(column: Tensor, name: str, n: int) -> Tensor:
 class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes how many numbers each operation gives."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Nothing is compiled here; torch would otherwise import its compiler, which takes as long as torch itself.
+        return False
+
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.sizes: list[int] = []
