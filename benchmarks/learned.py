@@ -24,5 +24,5 @@ def learned_of(path: Path, trials: pd.DataFrame) -> dict[str, Mapping[str, Array
         wanted = set(some["id"])
         for r, trial in enumerate(stack.trials):
             if trial.id in wanted:
-                found[trial.id] = {name: matrix[r] for name, matrix in stack.learned.items()}
+                found[trial.id] = stack.learned_by(r)
     return found

@@ -5,7 +5,7 @@ A base is a cell of its own, trained and stored like any; cells that start from 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from mtbench.errors import StoreError
 from mtbench.grid import PlannedCell
@@ -75,10 +75,6 @@ class Bases:
             except StoreError:
                 continue
             for row, (trial, status) in enumerate(zip(result.trials, result.status, strict=True)):
-                if status is Status.FINISHED and result.learned:
-                    found[trial.split, trial.seed] = _row(result.learned, row)
+                if status is Status.FINISHED and (learned := result.learned_by(row)):
+                    found[trial.split, trial.seed] = learned
         return found
-
-
-def _row(learned: Mapping[str, Array], row: int) -> dict[str, Array]:
-    return {name: values[row] for name, values in learned.items()}

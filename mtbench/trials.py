@@ -11,6 +11,8 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from mtbench.errors import StoreError
 from mtbench.hyperparameters import Value
 from mtbench.recipe import NOT_IDENTITY, Recipe
@@ -209,6 +211,15 @@ class StackResult:
     learned: dict[str, Array] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     log: str = ""
+
+    def learned_by(self, row: int) -> dict[str, Array]:
+        """The matrices of one trial; without those it has not finished, or that `mtbench store slim` dropped."""
+        rows = {name: values[row] for name, values in self.learned.items()}
+        return {
+            name: values
+            for name, values in rows.items()
+            if values.dtype.kind != "f" or not values.size or not np.isnan(values).all()
+        }
 
     @classmethod
     def without_training(cls, trials: Sequence[Trial], status: Status, reason: str, log: str = "") -> StackResult:

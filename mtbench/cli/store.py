@@ -19,12 +19,13 @@ _directory = click.argument("directory", metavar="DIR", type=click.Path(path_typ
 
 @click.group()
 def store() -> None:
-    """Lists, verifies and compacts the files of a results store.
+    """Lists, verifies, compacts and slims the files of a results store.
 
     \b
     Examples:
       mtbench store list results/default
       mtbench store compact results/default
+      mtbench store slim results/default --dry-run
     """
 
 
@@ -115,6 +116,42 @@ def compact(directory: Path, drop_failed: bool) -> None:
         click.echo(f"Before: {_extent(done.n_before, done.bytes_before)}. Now: {after}.")
     else:
         click.echo(f"Nothing to compact: {after}.")
+
+
+@store.command()
+@_directory
+@click.option("--matrices", is_flag=True, help="Keep the learned matrices of all trials.")
+@click.option("--dry-run", is_flag=True, help="Say what would be dropped and how much would stay; change nothing.")
+def slim(directory: Path, matrices: bool, dry_run: bool) -> None:
+    """Drops what no report, figure or resume needs from the store in DIR, and packs the rest, compressed.
+
+    Every trial keeps its settings and scores, and stays finished. Predictions, histories and learned matrices stay of
+    the trials that a selection rule picks, of their refits and of bases; those of others are dropped for good. Whatever
+    is killed, nothing else is lost, and the same command goes on.
+
+    \b
+    Examples:
+      mtbench store slim results/default --dry-run
+      mtbench store slim results/default
+      mtbench store slim results/default --matrices
+    """
+    from mtbench.report.selected import shown_trials
+    from mtbench.store.slim import slim as slim_store
+    from mtbench.store.store import Store
+
+    done = slim_store(Store.open(directory), shown_trials, matrices, dry_run)
+    for checked in done.left:
+        click.echo(f"Warning: left as it is: {checked.path}: {checked.reason}", err=True)
+    before, after = _extent(done.n_before, done.bytes_before), _extent(done.n_after, done.bytes_after)
+    if (done.n_before, done.bytes_before) == (done.n_after, done.bytes_after):
+        click.echo(f"Nothing to drop: {after}.")
+        return
+    verb = "Would drop" if dry_run else "Dropped"
+    click.echo(f"{verb} details of {counted(done.n_trials, 'trial')}; {done.n_kept} keep theirs.")
+    if done.n_dropped:
+        verb = "Would remove" if dry_run else "Removed"
+        click.echo(f"{verb} {counted(done.n_dropped, 'failed try', 'failed tries')}.")
+    click.echo(f"Before: {before}. {'Then' if dry_run else 'Now'}: {after}.")
 
 
 def _told(done: Compacted) -> Iterator[str]:

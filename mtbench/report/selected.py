@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mtbench.hyperparameters import Value
 from mtbench.report.cells import CellResults, TrialRow, gather
-from mtbench.report.selection import rule_named
+from mtbench.report.selection import RULES, rule_named
 from mtbench.trials import Status
 
 if TYPE_CHECKING:
@@ -69,6 +69,25 @@ def selected_trials(stacks: Iterable[StackColumns], rule: str = "per_split") -> 
                 )
             )
     return chosen
+
+
+def shown_trials(stacks: Iterable[StackColumns]) -> set[str]:
+    """Ids of the trials whose predictions, histories and matrices somebody may ask for.
+
+    These are the selected ones by whatever rule, their refits, and the bases from which others start.
+
+    Args:
+        stacks: All stacks of a store.
+    """
+    shown: set[str] = set()
+    for cell in gather(stacks):
+        if cell.is_base:
+            shown.update(trial.candidate.id for trial in cell.trials)
+        for rule in RULES:
+            chosen = select(cell, rule)
+            some = (*chosen.searched, *chosen.refitted)
+            shown.update(trial.candidate.id for trial in some if trial is not None)
+    return shown
 
 
 @dataclass(frozen=True, eq=False)

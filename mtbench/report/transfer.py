@@ -110,8 +110,7 @@ def _kept(store: Store, entry: Entry, trials: Sequence[TrialRow]) -> list[_Kept]
 def _matrices(result: StackResult, row: int) -> dict[str, Array]:
     """A trial's learned matrices; arrays of three axes as matrices "name.0", "name.1" and so on."""
     found: dict[str, Array] = {}
-    for name, arrays in result.learned.items():
-        array = arrays[row]
+    for name, array in result.learned_by(row).items():
         if array.ndim == 2:
             found[name] = array
         elif array.ndim == 3:

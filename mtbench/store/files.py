@@ -78,7 +78,7 @@ class StackFiles:
         sizes: dict[Path, int] = {}
         for source in self.listed()[0]:
             with contextlib.suppress(FileNotFoundError):
-                sizes[path_of(source)] = source.stat().st_size if isinstance(source, Path) else source.size
+                sizes[path_of(source)] = source.stat().st_size if isinstance(source, Path) else source.stored_size
         return sizes
 
     def extent(self) -> tuple[int, int]:

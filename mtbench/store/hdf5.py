@@ -26,6 +26,9 @@ import h5py
 Column = Array | list[str] | str
 """Numbers of any shape, one text per trial, or one text."""
 
+DETAILS = ("predictions", "history", "learned")
+"""Groups of the columns that no summary repeats."""
+
 DEFLATE_FROM = 1024
 MAX_DEPTH = 4
 MAX_OBJECTS = 10_000
@@ -34,12 +37,17 @@ MAX_CHUNK = 1 << 26
 # Deflate cannot do better than 1032 to 1: more than that was declared, not stored.
 MAX_RATIO = 1040
 _CHUNK_WHOLE = 1 << 20
+_DEFLATED: Mapping[str, Any] = {"compression": "gzip", "compression_opts": 4}
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
 _LAYOUTS = {h5py.h5d.COMPACT, h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED}
 
 
 def write_columns(
-    columns: Mapping[str, Column], attributes: Mapping[str, str | int], stored_raw: str, user_block: int
+    columns: Mapping[str, Column],
+    attributes: Mapping[str, str | int],
+    stored_raw: str,
+    user_block: int,
+    deflate: bool = True,
 ) -> tuple[bytearray, int]:
     """The image of an HDF5 file.
 
@@ -48,6 +56,8 @@ def write_columns(
         attributes: Attributes of the root group.
         stored_raw: The column that is to lie in the file as it is, in one piece.
         user_block: Bytes left free before the HDF5 part: a power of two, at least 512.
+        deflate: Whether to compress columns. If not, those that appear once are shuffled: the bytes of equal weight
+            together, so that the image as a whole can be compressed well.
 
     Returns:
         The image, and where in it the raw column begins.
@@ -55,7 +65,7 @@ def write_columns(
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", libver=("v110", "v110"), userblock_size=user_block) as file:
         for path, column in columns.items():
-            _write(file, path, column, deflate=path != stored_raw)
+            _write(file, path, column, {} if path == stored_raw else _DEFLATED if deflate else _filters(path))
         for name, value in attributes.items():
             file.attrs[name] = np.bytes_(value.encode()) if isinstance(value, str) else value
         file.flush()
@@ -63,13 +73,16 @@ def write_columns(
     return bytearray(buffer.getbuffer()), offset
 
 
-def _write(file: Any, path: str, column: Column, deflate: bool) -> None:
+def _write(file: Any, path: str, column: Column, filters: Mapping[str, Any]) -> None:
     data = column if isinstance(column, np.ndarray) else _encoded(column)
     options: dict[str, Any] = {}
-    if deflate and data.ndim and data.nbytes > DEFLATE_FROM:
-        chunks = data.shape if data.nbytes <= _CHUNK_WHOLE else True
-        options = {"chunks": chunks, "compression": "gzip", "compression_opts": 4}
+    if filters and data.ndim and data.nbytes > DEFLATE_FROM:
+        options = {"chunks": data.shape if data.nbytes <= _CHUNK_WHOLE else True, **filters}
     file.create_dataset(path, data=data, **options)
+
+
+def _filters(path: str) -> Mapping[str, Any]:
+    return {"shuffle": True} if path.split("/")[0] in DETAILS else {}
 
 
 def _encoded(texts: list[str] | str) -> Array:

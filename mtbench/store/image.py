@@ -17,8 +17,12 @@ from mtbench.store.summary import FILE_FORMAT, HEADER_SIZE, header, pack
 from mtbench.trials import StackResult, stack_id
 
 
-def encode(result: StackResult) -> bytes:
+def encode(result: StackResult, deflate: bool = True) -> bytes:
     """The image of a stack's file: complete, in memory, so that no reader ever meets a half-written one.
+
+    Args:
+        result: What came of the stack.
+        deflate: Whether to compress its columns; not in a pack that compresses the image.
 
     Raises:
         StoreError: The result is not that of trials of one cell, or holds what a store cannot.
@@ -31,7 +35,7 @@ def encode(result: StackResult) -> bytes:
         "method": cell.method,
         "dataset": cell.dataset,
     }
-    image, offset = write_columns(columns, attributes, "summary", HEADER_SIZE)
+    image, offset = write_columns(columns, attributes, "summary", HEADER_SIZE, deflate)
     summary = pack(columns)
     if image[offset : offset + len(summary)] != summary:
         raise StoreError("HDF5 did not write the summary in one piece; please report this with the version of h5py.")

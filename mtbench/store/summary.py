@@ -15,7 +15,7 @@ import json
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -79,18 +79,20 @@ def read_summary(source: Path | Member | bytes, name: str = "") -> tuple[dict[st
         if isinstance(source, bytes):
             return _unpack(_from_stream(io.BytesIO(source), 0, len(source)))
         if isinstance(source, Path):
-            path, start, size = source, 0, plain_file_size(source)
+            size = plain_file_size(source)
+            stream, start = open(source, "rb", buffering=0), 0
         else:
-            path, start, size = source.pack, source.offset, source.size
-        with open(path, "rb", buffering=0) as file:
-            return _unpack(_from_stream(file, start, size))
+            size = source.size
+            stream, start = source.opened()
+        with stream:
+            return _unpack(_from_stream(stream, start, size))
     except StoreError as error:
         raise StoreError(f"{name}: {error}") from None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise StoreError(f"{name} is no readable stack file: {error}") from None
 
 
-def _from_stream(stream: io.RawIOBase | io.BytesIO, start: int, size: int) -> bytes:
+def _from_stream(stream: BinaryIO | io.FileIO, start: int, size: int) -> bytes:
     """The bytes of the summary of the file that begins in a stream at `start`, checked against the header."""
     end = stream.seek(0, io.SEEK_END)
     if end < start + size:

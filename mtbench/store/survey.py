@@ -52,14 +52,18 @@ class Survey:
 
     def superseded(self) -> set[str]:
         """Names of the failed tries whose trials have all come to an end in finished stacks."""
-        sounds = [*self.singles, *self.rescued, *(sound for pack in self.packs for sound in pack.members)]
-        ended = frozenset[str]().union(*(sound.final for sound in sounds if not sound.failed))
-        return {sound.name for sound in sounds if sound.failed and sound.trials <= ended}
+        return superseded([*self.singles, *self.rescued, *(sound for pack in self.packs for sound in pack.members)])
 
     def overlapping(self) -> set[Path]:
         """The packs that share something with another."""
         count = Counter(name for pack in self.packs for name in pack.names)
         return {pack.path for pack in self.packs if any(count[name] > 1 for name in pack.names)}
+
+
+def superseded(found: Sequence[Sound]) -> set[str]:
+    """Names of the failed tries whose trials have all come to an end in finished stacks."""
+    ended = frozenset[str]().union(*(sound.final for sound in found if not sound.failed))
+    return {sound.name for sound in found if sound.failed and sound.trials <= ended}
 
 
 def survey(files: StackFiles, wanted: Callable[[int], bool], tick: Callable[[], None]) -> Survey:
@@ -72,16 +76,16 @@ def survey(files: StackFiles, wanted: Callable[[int], bool], tick: Callable[[], 
     """
     found = Survey()
     # In this order: what is packed meanwhile is met in its pack.
-    singles = _sounds(files, files.singles(), tick, found.left)
+    singles = sounds(files, files.singles(), tick, found.left)
     packs, faults = files.packs.load()
     found.left += [Checked(path, str(error)) for path, error in faults.items()]
-    checked = {pack.path: _checked_bytes(pack, tick) for pack in packs}
+    checked = {pack.path: checked_bytes(pack, tick) for pack in packs}
     broken = {pack.path: pack for pack in packs if not checked[pack.path].ok}
     whole = [pack for pack in packs if pack.path not in broken]
     for pack in _alike(whole, found.left):
         shares = any(pack.members.keys() & other.members.keys() for other in whole if other is not pack)
         if shares or wanted(sum(member.size for member in pack.members.values())):
-            members = _sounds(files, pack.members.values(), tick, found.left)
+            members = sounds(files, pack.members.values(), tick, found.left)
             if len(members) == len(pack.members):
                 found.packs.append(SoundPack(pack.path, members))
     held = {name: member for pack in whole for name, member in pack.members.items()}
@@ -93,7 +97,7 @@ def survey(files: StackFiles, wanted: Callable[[int], bool], tick: Callable[[], 
     return found
 
 
-def _sounds(files: StackFiles, sources: Iterable[Source], tick: Callable[[], None], bad: list[Checked]) -> list[Sound]:
+def sounds(files: StackFiles, sources: Iterable[Source], tick: Callable[[], None], bad: list[Checked]) -> list[Sound]:
     """Those of some files that are sound; the others are put on a list."""
     found = []
     for source in sources:
@@ -106,7 +110,7 @@ def _sounds(files: StackFiles, sources: Iterable[Source], tick: Callable[[], Non
     return found
 
 
-def _checked_bytes(pack: Pack, tick: Callable[[], None]) -> Checked:
+def checked_bytes(pack: Pack, tick: Callable[[], None]) -> Checked:
     """Whether a pack is complete and holds what was packed."""
     try:
         check_pack(pack.path)
@@ -145,10 +149,10 @@ def _rescue(
     files: StackFiles, pack: Pack, checked: Checked, held: set[str], tick: Callable[[], None], found: Survey
 ) -> None:
     """Takes what is sound in a damaged pack, but what others hold."""
-    sounds = _sounds(files, pack.members.values(), tick, [])
-    found.rescued += [sound for sound in sounds if sound.name not in held]
-    held |= {sound.name for sound in sounds}
+    whole = sounds(files, pack.members.values(), tick, [])
+    found.rescued += [sound for sound in whole if sound.name not in held]
+    held |= {sound.name for sound in whole}
     if checked.path.exists():
-        lost = f"Of its {len(pack.members)} stack files {len(pack.members) - len(sounds)} cannot be read"
+        lost = f"Of its {len(pack.members)} stack files {len(pack.members) - len(whole)} cannot be read"
         reason = f"{checked.reason} {lost}; the others lie elsewhere too by now, so it can be deleted."
         found.left.append(Checked(checked.path, reason))

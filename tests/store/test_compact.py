@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-import mtbench.store.compact as compaction
 from mtbench.errors import StoreError
-from mtbench.store import Store, claims, encode, scan
-from mtbench.store.compact import COMPACT_STEPS, compact
+from mtbench.store import Store, claims, encode, packing, scan
+from mtbench.store.compact import compact
 from mtbench.store.image import result_id
+from mtbench.store.packing import PACKING_STEPS
 from mtbench.store.publish import STEPS
 from mtbench.trials import Status
 
@@ -51,7 +51,7 @@ def fail(store, result):
 @pytest.fixture
 def small_packs(monkeypatch, result):
     """Lets a pack hold two stacks; one that holds two is large."""
-    monkeypatch.setattr(compaction, "PACK_BYTES", int(2.5 * len(encode(result()))))
+    monkeypatch.setattr(packing, "PACK_BYTES", int(2.5 * len(encode(result()))))
 
 
 def contents(store):
@@ -134,7 +134,7 @@ def test_large_packs_and_large_files_stay_as_they_are(store, fill, small_packs, 
     images = fill(*range(7))
     done = compact(store)
     assert (done.n_packs, done.n_after) == (4, 4)
-    large = [path for path in packs(store) if path.stat().st_size > compaction.PACK_BYTES / 2]
+    large = [path for path in packs(store) if path.stat().st_size > packing.PACK_BYTES / 2]
     assert len(large) == 3
     images |= fill(8)
     done = compact(store)
@@ -265,9 +265,9 @@ def test_failed_tries_do_not_vouch_for_each_other(store, result, fill, fail):
 KILLS = """
 import os, shutil, signal, sys
 from pathlib import Path
-import mtbench.store.compact as compaction
-from mtbench.store import Store
-original, folder, compaction.PACK_BYTES = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+from mtbench.store import Store, packing
+from mtbench.store.compact import compact
+original, folder, packing.PACK_BYTES = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 kill = 0
 while True:
     copy = folder / str(kill)
@@ -282,7 +282,7 @@ while True:
                 os.kill(os.getpid(), signal.SIGKILL)
             left -= 1
         store.step = step
-        compaction.compact(store, drop_failed=True)
+        compact(store, drop_failed=True)
         os._exit(0)
     if os.waitpid(pid, 0)[1] != signal.SIGKILL:
         break
@@ -304,11 +304,11 @@ def test_a_compaction_killed_at_any_step_loses_nothing_and_the_next_one_finishes
     trials = {trial.id for split in (0, 1, 2) for trial in result(split=split).trials}
     folder = tmp_path / "killed"
     folder.mkdir()
-    command = [sys.executable, "-c", KILLS, str(store.path), str(folder), str(compaction.PACK_BYTES)]
+    command = [sys.executable, "-c", KILLS, str(store.path), str(folder), str(packing.PACK_BYTES)]
     n_kills = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     steps = [path.suffix[1:].replace("-", " ") for path in folder.glob("*.*")]
     assert len(steps) == n_kills
-    assert set(steps) == {*COMPACT_STEPS, *STEPS}
+    assert set(steps) == {*PACKING_STEPS, *STEPS}
     for copy in (path for path in folder.iterdir() if path.is_dir()):
         killed = Store.open(copy)
         assert images.items() <= contents(killed).items()
@@ -445,7 +445,7 @@ def test_a_second_compaction_is_refused_while_one_is_at_work(store, fill):
     fill(0, 1)
 
     def compact_too():
-        with pytest.raises(StoreError, match="Another `mtbench store compact` is at work on"):
+        with pytest.raises(StoreError, match="Another `mtbench store compact` or `slim` is at work on"):
             compact(Store.open(store.path))
 
     assert steps_of(store, compact_too).n_packed == 2

@@ -64,7 +64,7 @@ def test_a_plain_pack_is_read(pack):
         ({"name": "0" * 64 + ".pack"}, "SHA-256 in its name"),
         ({"sha256": "0" * 64}, "SHA-256 in its name"),
         ({"kind": "mtbench stack"}, "found 'mtbench stack' of format 1"),
-        ({"format": 2}, "reads packs of format 1; found 'mtbench pack' of format 2"),
+        ({"format": 3}, "reads packs of formats 1 and 2; found 'mtbench pack' of format 3"),
         ({"index": 1 << 40, "size": 1 << 41}, "its index must lie inside it"),
         ({"index": -1}, "its index must lie inside it"),
         ({"index": "all"}, "no readable pack"),
