@@ -22,6 +22,7 @@ from mtbench.batch import TaskLayout
 from mtbench.errors import PluginError
 from mtbench.hyperparameters import describe
 from mtbench.method import GradientMethod, Method
+from mtbench.nn.any_batch import take_any_batch
 from mtbench.recipe import Recipe
 from mtbench.seeds import seed_from
 from mtbench.tasks import Array, Problem
@@ -341,6 +342,7 @@ def _build(method: GradientMethod, problem: Problem, trial: Trial, recipe: Recip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_from(trial.cell.dataset, trial.split, trial.seed, "initialisation"))
         model = method.build(problem, method_params(method, trial), recipe)
+    take_any_batch(model)
     if recipe.base:
         weights = bases[trial.split, trial.seed]
         method.start_from(model, {name: torch.as_tensor(array) for name, array in weights.items()})
