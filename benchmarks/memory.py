@@ -119,7 +119,7 @@ def _load_libraries(cell: PlannedCell, device: str) -> None:
     for miniature in (*MINIATURES, SharedImages, OwnImages):
         dataset = miniature()
         problems = {0: dataset.load(Path(), 0, None)}
-        if cell.method.supports(problems[0]) is None:
+        if cell.method.supports(problems[0], dataset.recipe) is None:
             trials = miniature_trials(cell.method, dataset)
             train_stack(cell.method, problems, trials, dataset, device)
             train_stack(cell.method, problems, trials * 2, dataset, device)

@@ -147,9 +147,8 @@ def _base(study: Study, plugins: Plugins, loaded: _Loaded) -> PlannedCell:
     """The cell of a recipe's base: the method it names, with its defaults, trained from scratch."""
     recipe, dataset = loaded.recipe, loaded.dataset
     method = plugins.method(recipe.base)()
-    reason = (
-        method.supports(loaded.problem.without_test()) if isinstance(method, GradientMethod) else "it has no backbone"
-    )
+    known = loaded.problem.without_test()
+    reason = method.supports(known, recipe) if isinstance(method, GradientMethod) else "it has no backbone"
     if reason is not None:
         raise StudyError(
             f"The base of {dataset.name} must be a method with a backbone that supports its problem; found "
@@ -205,7 +204,7 @@ def _planned(study: Study, plugins: Plugins, method_class: type[Method], loaded:
         study.seeds,
         refit,
         loaded.shapes,
-        method.supports(loaded.problem.without_test()),
+        method.supports(loaded.problem.without_test(), recipe),
         loaded.changes,
         base,
     )

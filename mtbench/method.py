@@ -43,8 +43,13 @@ class Method(ABC):
     version: ClassVar[str] = "1"
     Params: ClassVar[type] = NoParams
 
-    def supports(self, problem: Problem) -> str | None:
-        """None, or the reason why this method cannot train on a problem: the cell is then stored as skipped."""
+    def supports(self, problem: Problem, recipe: Recipe) -> str | None:
+        """None, or the reason why this method cannot train here: the cell is then stored as skipped.
+
+        Args:
+            problem: Its tasks, layout and shapes.
+            recipe: Backbone and the like; `mtbench.nn.backbones.backbone_support` says whether the one fits the other.
+        """
         return None
 
 

@@ -61,7 +61,7 @@ class Steady(Probe):
 class Choosy(Probe):
     name = "choosy"
 
-    def supports(self, problem: Problem) -> str | None:
+    def supports(self, problem: Problem, recipe: Recipe) -> str | None:
         return "Choosy likes no problem."
 
 

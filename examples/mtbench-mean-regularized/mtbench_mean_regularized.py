@@ -55,7 +55,7 @@ class MeanRegularized(GradientMethod):
     reference = Reference("Regularized multi-task learning", "KDD 2004")
     Params = MeanRegularizedParams
 
-    def supports(self, problem: Problem) -> str | None:
+    def supports(self, problem: Problem, recipe: Recipe) -> str | None:
         """A common predictor needs tasks of one width."""
         widths = sorted({task.n_outputs for task in problem.tasks})
         return None if len(widths) == 1 else f"its tasks must have equally many outputs; found {widths}"

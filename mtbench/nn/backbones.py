@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from itertools import pairwise
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -27,10 +28,12 @@ class Backbone(nn.Module, ABC):
     """Inputs [B, ...] -> features [B, k], stage by stage.
 
     Attributes:
+        smallest: Pixels of the shorter side of an image that it needs, where it takes images.
         n_stages: Its stages.
         n_features: k.
     """
 
+    smallest: ClassVar[int] = 1
     n_stages: int
     n_features: int
 
@@ -56,33 +59,45 @@ def backbone(problem: Problem, recipe: Recipe, activation: Activation = nn.ReLU)
         activation: Made anew for every place that has one.
 
     Raises:
-        DataError: The rows are no images, or images too small for it.
+        DataError: It does not take the problem's rows; `backbone_support` says why.
     """
+    if (reason := backbone_support(problem, recipe)) is not None:
+        raise DataError(f"{problem.dataset}: {reason}. `--recipe {problem.dataset}.backbone=mlp` takes any.")
     name = backbone_name(problem.input_shape, recipe)
     if name == "mlp":
         identity = recipe.activation == "identity"
         return MLP(problem.n_features, recipe.hidden, recipe.layers, nn.Identity if identity else activation)
-    if len(problem.input_shape) not in (2, 3):
-        raise DataError(
-            f"{problem.dataset}: backbone '{name}' takes images [H, W] or [C, H, W]; a row has shape "
-            f"{problem.input_shape}. `--recipe {problem.dataset}.backbone=mlp` takes any."
-        )
     channels = 1 if len(problem.input_shape) == 2 else problem.input_shape[0]
     sides = (problem.input_shape[-2], problem.input_shape[-1])
     if name == "lenet":
-        if min(sides) < LeNet.smallest:
-            raise DataError(f"{problem.dataset}: lenet takes images of {LeNet.smallest} pixels or more; found {sides}.")
         return LeNet(channels, sides, activation)
     if name == "conv4":
         return Conv4(channels, sides, activation)
     return _RESNETS[name](channels, activation)
 
 
+def backbone_support(problem: Problem, recipe: Recipe) -> str | None:
+    """None, or why a recipe's backbone does not take a problem's rows.
+
+    What `supports` returns of a method that builds the recipe's backbone.
+    """
+    name = backbone_name(problem.input_shape, recipe)
+    if name == "mlp":
+        return None
+    shape = problem.input_shape
+    if len(shape) not in (2, 3):
+        return f"backbone '{name}' takes images [H, W] or [C, H, W]; a row has shape {shape}"
+    smallest = _IMAGE_BACKBONES[name].smallest
+    if min(shape[-2:]) < smallest:
+        return f"backbone '{name}' takes images of {smallest} x {smallest} pixels or more; a row has shape {shape}"
+    return None
+
+
 def backbone_name(input_shape: tuple[int, ...], recipe: Recipe) -> str:
     """The backbone of a recipe, "auto" resolved by the shape of a row."""
     if recipe.backbone != "auto":
         return recipe.backbone
-    if len(input_shape) < 2:
+    if len(input_shape) not in (2, 3):
         return "mlp"
     side = min(input_shape[-2:])
     if side <= 32:
@@ -140,9 +155,11 @@ class LeNet(Backbone):
 class Conv4(Backbone):
     """Four 3 x 3 convolutions of 6, 12, 24 and 64 channels with batch norm and pooling, and a dense layer of 512.
 
-    The network of the TAAN repository's Omniglot experiments; pooling rounds up, so that images of any size fit.
+    The network of the TAAN repository's Omniglot experiments; pooling rounds up, so that images of any size fit from
+    which each convolution still sees more than one pixel.
     """
 
+    smallest = 9
     channels = (6, 12, 24, 64)
 
     def __init__(self, channels: int, sides: tuple[int, int], activation: Activation = nn.ReLU) -> None:
@@ -228,6 +245,8 @@ class ResNet(Backbone):
     published weights ("fc.weight" and "fc.bias" are left over).
     """
 
+    smallest = 8  # of which the stem, that halves them twice, leaves more than one pixel
+
     def __init__(
         self, block: type[BasicBlock | Bottleneck], depths: tuple[int, ...], channels: int, activation: Activation
     ) -> None:
@@ -258,6 +277,12 @@ class ResNet(Backbone):
 _RESNETS: Mapping[str, Callable[[int, Activation], ResNet]] = {
     "resnet18": lambda channels, activation: ResNet(BasicBlock, (2, 2, 2, 2), channels, activation),
     "resnet50": lambda channels, activation: ResNet(Bottleneck, (3, 4, 6, 3), channels, activation),
+}
+
+_IMAGE_BACKBONES: Mapping[str, type[Backbone]] = {
+    "lenet": LeNet,
+    "conv4": Conv4,
+    **dict.fromkeys(_RESNETS, ResNet),
 }
 
 

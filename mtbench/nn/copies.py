@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from mtbench.nn.any_batch import take_any_batch
+
 _DOT = "__"  # stands for the dots of a template's names, which names of parameters cannot hold
 
 
@@ -38,6 +40,7 @@ class Copies(nn.Module):
         self._names = [*parameters, *buffers]
         # Its own parameters are never used: in a list, so that it is no part of this module.
         self._template = [modules[0].to("meta")]
+        take_any_batch(self.template)
 
     @property
     def template(self) -> nn.Module:

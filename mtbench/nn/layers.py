@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mtbench.nn.any_batch import normalised
 from mtbench.nn.mapped import batch_norm, convolution, dense, max_pool
 
 
@@ -33,16 +34,11 @@ class Conv2d(nn.Conv2d):
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """`torch.nn.BatchNorm2d`, with a scale, a shift and running statistics."""
+    """`torch.nn.BatchNorm2d`, which also trains on a batch of one value per channel (`mtbench.nn.any_batch`)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> the same."""
-        if self.training and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        tensors = (x, self.weight, self.bias, self.running_mean, self.running_var)
-        return batch_norm(*tensors, self.training, self.momentum, self.eps)
+        return normalised(self, x, batch_norm)
 
 
 class MaxPool2d(nn.MaxPool2d):

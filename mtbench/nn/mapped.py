@@ -57,15 +57,22 @@ def convolution(
 
 
 def batch_norm(
-    x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, training: bool, momentum: Any, eps: float
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor | None,
+    var: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
 ) -> Tensor:
     """`torch.nn.functional.batch_norm`.
 
     Args:
         x: [B, C, H, W].
-        weight: Scale, [C].
-        bias: Shift, [C].
-        mean: Running mean, [C]; updated in place in training.
+        weight: Scale, [C], or none.
+        bias: Shift, [C], or none.
+        mean: Running mean, [C]; updated in place in training. None where there are no running statistics.
         var: Running variance, likewise.
         training: Whether rows are scaled by their own statistics.
         momentum: Of the running statistics.
@@ -164,7 +171,7 @@ class _Convolution(torch.autograd.Function):
 
 
 class _BatchNorm(torch.autograd.Function):
-    """x [B, C, H, W] and four tensors [C] -> the same, and what the backward pass needs; updates running statistics."""
+    """x [B, C, H, W] and four tensors [C] or None -> as x, and what backward needs; updates running statistics."""
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor, *rest: Any) -> tuple[Any, ...]:
@@ -191,7 +198,10 @@ class _BatchNorm(torch.autograd.Function):
     def vmap(info: Any, in_dims: Any, x: Tensor, *rest: Any) -> Any:
         n, options = info.batch_size, rest[4:]
         # Flat views where the axis is in front: running statistics are updated in place through them.
-        flat = [_front(t, dim, n).flatten(0, 1) for t, dim in zip(rest[:4], in_dims[1:5], strict=True)]
+        flat = [
+            None if t is None else _front(t, dim, n).flatten(0, 1)
+            for t, dim in zip(rest[:4], in_dims[1:5], strict=True)
+        ]
         out, *saved = _BatchNorm.apply(_beside(x, in_dims[0], n).flatten(1, 2), *flat, *options)  # type: ignore[no-untyped-call]
         return (_unfolded(out, 1, n), *saved), (1, None, None, None, None)
 

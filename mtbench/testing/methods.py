@@ -45,7 +45,7 @@ class MethodContract:
     def dataset(self, request: pytest.FixtureRequest) -> Miniature:
         """Each miniature data set that the method supports."""
         dataset: Miniature = request.param()
-        reason = self.method().supports(_problems(dataset)[0])
+        reason = self.method().supports(_problems(dataset)[0], dataset.recipe)
         if reason is not None:
             pytest.skip(reason)
         return dataset
@@ -59,7 +59,7 @@ class MethodContract:
             assert [known.parse(value, self.method.name) for value in values] == values, name
 
     def test_it_supports_at_least_one_problem(self) -> None:
-        refusals = {m.name: self.method().supports(_problems(m())[0]) for m in MINIATURES}
+        refusals = {m.name: self.method().supports(_problems(m())[0], m.recipe) for m in MINIATURES}
         assert None in refusals.values(), f"every problem is refused: {refusals}"
 
     def test_objective_is_a_finite_scalar_with_finite_gradients(self, dataset: Miniature) -> None:

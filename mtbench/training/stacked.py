@@ -24,6 +24,7 @@ from mtbench.batch import TaskLayout
 from mtbench.errors import PluginError
 from mtbench.hyperparameters import describe
 from mtbench.method import GradientMethod, Method
+from mtbench.nn.any_batch import take_any_batch
 from mtbench.nn.mapped import aligned
 from mtbench.recipe import Recipe
 from mtbench.seeds import seed_from
@@ -380,6 +381,7 @@ def _build(method: GradientMethod, problem: Problem, trial: Trial, recipe: Recip
             model = method.build(problem, method_params(method, trial), recipe)
         except PluginError as error:
             raise blamed(method, error) from error
+    take_any_batch(model)
     if recipe.base:
         weights = bases[trial.split, trial.seed]
         method.start_from(model, {name: torch.as_tensor(array) for name, array in weights.items()})

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mtbench import LinearData, LinearSolution, Problem, Reference, SolverMethod, hookimpl, tunable
+from mtbench import LinearData, LinearSolution, Problem, Recipe, Reference, SolverMethod, hookimpl, tunable
 from mtbench.nn.linear_problems import linear_support
 from mtbench.nn.reconstruction import reconstructed_weights, sparse_combinations
 from mtbench.nn.ridge import light_ridge, ridge, sparse_ridge
@@ -64,7 +64,7 @@ class AMTL(SolverMethod):
     max_rounds = 15
     candidate_rounds = 3
 
-    def supports(self, problem: Problem) -> str | None:
+    def supports(self, problem: Problem, recipe: Recipe) -> str | None:
         """Binary tasks, or regressions with one output."""
         return linear_support(problem)
 

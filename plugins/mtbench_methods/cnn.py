@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, hookimpl, tunable
+from mtbench.nn.backbones import backbone_support
 from mtbench.nn.shallow import BackboneNet
 
 _PAPER = Reference("Deep Asymmetric Multi-task Feature Learning", "ICML 2018", arxiv="1708.00260")
@@ -39,6 +40,10 @@ class CNN(GradientMethod):
     name = "cnn"
     reference = _PAPER
     Params = CNNParams
+
+    def supports(self, problem: Problem, recipe: Recipe) -> str | None:
+        """Rows that the recipe's backbone takes."""
+        return backbone_support(problem, recipe)
 
     def build(self, problem: Problem, params: CNNParams, recipe: Recipe) -> nn.Module:
         """The recipe's backbone and a dense head."""
@@ -76,6 +81,10 @@ class MTCNN(GradientMethod):
     name = "mt_cnn"
     reference = _PAPER
     Params = MTCNNParams
+
+    def supports(self, problem: Problem, recipe: Recipe) -> str | None:
+        """Rows that the recipe's backbone takes."""
+        return backbone_support(problem, recipe)
 
     def build(self, problem: Problem, params: MTCNNParams, recipe: Recipe) -> nn.Module:
         """The recipe's backbone and a dense head."""

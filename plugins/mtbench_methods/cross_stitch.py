@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, hookimpl, tunable
-from mtbench.nn.backbones import backbone
+from mtbench.nn.backbones import backbone, backbone_support
 from mtbench.nn.copies import Copies
 from mtbench.nn.decay import half_squares
 from mtbench.nn.heads import Heads
@@ -118,6 +118,10 @@ class CrossStitch(GradientMethod):
     name = "cross_stitch"
     reference = Reference("Cross-stitch Networks for Multi-task Learning", "CVPR 2016", arxiv="1604.03539")
     Params = CrossStitchParams
+
+    def supports(self, problem: Problem, recipe: Recipe) -> str | None:
+        """Rows that the recipe's backbone takes."""
+        return backbone_support(problem, recipe)
 
     def build(self, problem: Problem, params: CrossStitchParams, recipe: Recipe) -> nn.Module:
         """A backbone and a head for each task, and what mixes them."""

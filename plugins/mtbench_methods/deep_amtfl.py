@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, hookimpl, tunable
+from mtbench.nn.backbones import backbone_support
 from mtbench.nn.shallow import DeepFeedbackNet
 
 _POWERS_OF_TEN = (1.0, 0.1, 0.01, 0.001, 0.0001)
@@ -48,6 +49,10 @@ class DeepAMTFL(GradientMethod):
     name = "deep_amtfl"
     reference = Reference("Deep Asymmetric Multi-task Feature Learning", "ICML 2018", arxiv="1708.00260")
     Params = DeepAMTFLParams
+
+    def supports(self, problem: Problem, recipe: Recipe) -> str | None:
+        """Rows that the recipe's backbone takes."""
+        return backbone_support(problem, recipe)
 
     def build(self, problem: Problem, params: DeepAMTFLParams, recipe: Recipe) -> nn.Module:
         """The recipe's backbone with feedback connections from its outputs."""

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, hookimpl, tunable
+from mtbench.nn.backbones import backbone_support
 from mtbench.nn.feedback import between_tasks
 from mtbench.nn.shallow import BackboneNet
 
@@ -71,6 +72,10 @@ class DeepAMTL(GradientMethod):
     reference = Reference("Deep Asymmetric Multi-task Feature Learning", "ICML 2018", arxiv="1708.00260")
     Params = DeepAMTLParams
     update_every = 1
+
+    def supports(self, problem: Problem, recipe: Recipe) -> str | None:
+        """Rows that the recipe's backbone takes."""
+        return backbone_support(problem, recipe)
 
     def build(self, problem: Problem, params: DeepAMTLParams, recipe: Recipe) -> nn.Module:
         """The recipe's backbone, a head, and a transfer among the head's columns."""

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, hookimpl, tunable
 from mtbench.nn.alone import learn_alone
-from mtbench.nn.backbones import backbone
+from mtbench.nn.backbones import backbone, backbone_support
 from mtbench.nn.copies import Copies
 from mtbench.nn.factors import LAF, Factors, TensorTrain, Tucker
 from mtbench.nn.heads import Heads, by_task, from_tasks
@@ -131,6 +131,10 @@ class _DMTRL(GradientMethod):
     Params = DMTRLParams
     stackable = False
     factors: ClassVar[type[Factors]]
+
+    def supports(self, problem: Problem, recipe: Recipe) -> str | None:
+        """Rows that the recipe's backbone takes."""
+        return backbone_support(problem, recipe)
 
     def build(self, problem: Problem, params: DMTRLParams, recipe: Recipe) -> nn.Module:
         """Factors of networks that have learned each task alone."""

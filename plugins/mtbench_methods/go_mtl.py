@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mtbench import LinearData, LinearSolution, Problem, Reference, SolverMethod, hookimpl, tunable
+from mtbench import LinearData, LinearSolution, Problem, Recipe, Reference, SolverMethod, hookimpl, tunable
 from mtbench.nn.latent_bases import balanced, initial_bases, ridge_bases, sparse_coefficients
 from mtbench.nn.linear_problems import linear_support
 from mtbench.nn.ridge import light_ridge
@@ -48,7 +48,7 @@ class GOMTL(SolverMethod):
     tolerance = 1e-5
     max_rounds = 300
 
-    def supports(self, problem: Problem) -> str | None:
+    def supports(self, problem: Problem, recipe: Recipe) -> str | None:
         """Binary tasks, or regressions with one output."""
         return linear_support(problem)
 

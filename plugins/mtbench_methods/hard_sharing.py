@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, hookimpl, tunable
-from mtbench.nn.backbones import backbone
+from mtbench.nn.backbones import backbone, backbone_support
 from mtbench.nn.decay import half_squares
 from mtbench.nn.heads import Heads, by_task
 
@@ -59,6 +59,10 @@ class HardSharing(GradientMethod):
     name = "hard_sharing"
     reference = Reference("Multitask Learning", "Machine Learning 1997")
     Params = HardSharingParams
+
+    def supports(self, problem: Problem, recipe: Recipe) -> str | None:
+        """Rows that the recipe's backbone takes."""
+        return backbone_support(problem, recipe)
 
     def build(self, problem: Problem, params: HardSharingParams, recipe: Recipe) -> nn.Module:
         """The recipe's backbone, and heads."""

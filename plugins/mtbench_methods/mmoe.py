@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, hookimpl, tunable
-from mtbench.nn.backbones import backbone
+from mtbench.nn.backbones import backbone, backbone_support
 from mtbench.nn.copies import Copies
 from mtbench.nn.decay import half_squares
 from mtbench.nn.heads import Heads, by_task
@@ -108,6 +108,10 @@ class MMoE(GradientMethod):
         "Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts", "KDD 2018"
     )
     Params = MMoEParams
+
+    def supports(self, problem: Problem, recipe: Recipe) -> str | None:
+        """Rows that the recipe's backbone takes."""
+        return backbone_support(problem, recipe)
 
     def build(self, problem: Problem, params: MMoEParams, recipe: Recipe) -> nn.Module:
         """Backbones as experts, and a gate, a tower and a head for each task."""

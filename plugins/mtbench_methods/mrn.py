@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, hookimpl, tunable
-from mtbench.nn.backbones import backbone
+from mtbench.nn.backbones import backbone, backbone_support
 from mtbench.nn.decay import half_squares
 from mtbench.nn.heads import Heads, by_task
 
@@ -162,6 +162,10 @@ class MRN(GradientMethod):
     )
     Params = MRNParams
     update_every = 100
+
+    def supports(self, problem: Problem, recipe: Recipe) -> str | None:
+        """Rows that the recipe's backbone takes."""
+        return backbone_support(problem, recipe)
 
     def build(self, problem: Problem, params: MRNParams, recipe: Recipe) -> nn.Module:
         """The recipe's backbone, and two layers per task."""

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, hookimpl, tunable
-from mtbench.nn.backbones import backbone_name
+from mtbench.nn.backbones import backbone_name, backbone_support
 from mtbench.nn.decay import half_squares
 from mtbench.nn.dropout import dropout
 from mtbench.nn.heads import Heads
@@ -110,6 +110,10 @@ class SoftOrder(GradientMethod):
         arxiv="1711.00108",
     )
     Params = SoftOrderParams
+
+    def supports(self, problem: Problem, recipe: Recipe) -> str | None:
+        """Rows that the recipe's backbone takes."""
+        return backbone_support(problem, recipe)
 
     def build(self, problem: Problem, params: SoftOrderParams, recipe: Recipe) -> nn.Module:
         """Shared layers that the recipe's backbone gives the kind of."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mtbench import LinearData, LinearSolution, Problem, Reference, SolverMethod, hookimpl, tunable
+from mtbench import LinearData, LinearSolution, Problem, Recipe, Reference, SolverMethod, hookimpl, tunable
 from mtbench.nn.linear_problems import linear_support
 from mtbench.nn.ridge import ridge, sparse_ridge
 
@@ -43,7 +43,7 @@ class STL(SolverMethod):
     reference = Reference("Deep Asymmetric Multi-task Feature Learning", "ICML 2018", arxiv="1708.00260")
     Params = STLParams
 
-    def supports(self, problem: Problem) -> str | None:
+    def supports(self, problem: Problem, recipe: Recipe) -> str | None:
         """Binary tasks, or regressions with one output."""
         return linear_support(problem)
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, hookimpl, tunable
-from mtbench.nn.backbones import backbone
+from mtbench.nn.backbones import backbone, backbone_support
 from mtbench.nn.copies import Copies
 from mtbench.nn.decay import half_squares
 from mtbench.nn.heads import Heads, task_features
@@ -62,6 +62,10 @@ class DeepSTL(GradientMethod):
     reference = Reference("Single-task learning", "the baseline of every multi-task method")
     Params = DeepSTLParams
     separate = True
+
+    def supports(self, problem: Problem, recipe: Recipe) -> str | None:
+        """Rows that the recipe's backbone takes."""
+        return backbone_support(problem, recipe)
 
     def build(self, problem: Problem, params: DeepSTLParams, recipe: Recipe) -> nn.Module:
         """A backbone and a head for each task."""

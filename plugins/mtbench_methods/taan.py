@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, hookimpl, tunable
-from mtbench.nn.backbones import backbone
+from mtbench.nn.backbones import backbone, backbone_support
 from mtbench.nn.heads import Heads
 from mtbench.nn.task_activation import TaskActivation
 from mtbench.nn.task_rows import for_heads, row_tasks
@@ -94,6 +94,10 @@ class TAAN(GradientMethod):
         arxiv="1911.08065",
     )
     Params = TAANParams
+
+    def supports(self, problem: Problem, recipe: Recipe) -> str | None:
+        """Rows that the recipe's backbone takes."""
+        return backbone_support(problem, recipe)
 
     def build(self, problem: Problem, params: TAANParams, recipe: Recipe) -> nn.Module:
         """The recipe's backbone with task activations, and heads."""

@@ -74,7 +74,7 @@ def trained(method: Method, dataset: Dataset, problem: Problem, **recipe: Any) -
 def test_it_trains_two_steps_or_says_why_not(name: str, dataset: tuple[Dataset, Problem]) -> None:
     made, problem = dataset
     method = method_named(name)
-    reason = method.supports(problem)
+    reason = method.supports(problem, two_steps(made.recipe, problem))
     if reason is not None:
         assert len(reason) > 10
         assert not reason.endswith(".")
@@ -90,6 +90,6 @@ def test_rows_of_each_task_in_every_step_train_as_well(dataset: tuple[Dataset, P
         return
     for name in METHODS:
         method = method_named(name)
-        if isinstance(method, GradientMethod) and method.supports(problem) is None:
+        if isinstance(method, GradientMethod) and method.supports(problem, two_steps(made.recipe, problem)) is None:
             result = trained(method, made, problem, rows_per_task=2)
             assert result.status == [Status.FINISHED], (name, result.reason)

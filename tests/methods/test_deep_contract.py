@@ -54,7 +54,7 @@ def test_a_stack_trains_to_finite_results_that_are_each_trials_own(
         miniature.recipe, backbone=backbone, rows_per_task=rows_per_task, batch_size=12, max_epochs=2
     )
     problems = {split: dataset.load(Path(), split, None) for split in (0, 1)}
-    reason = method.supports(problems[0])
+    reason = method.supports(problems[0], dataset.recipe)
     if reason is not None:
         pytest.skip(reason)
     settings = [{**smallest(method), "learning_rate": rate} for rate in (0.002, 0.003)]

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from mtbench import DataError, Part, Problem, Recipe, Task, TaskKind
-from mtbench.nn.backbones import MLP, Conv4, LeNet, ResNet, backbone, backbone_name
+from mtbench.nn.backbones import MLP, Conv4, LeNet, ResNet, backbone, backbone_name, backbone_support
 
 NAMES = ("mlp", "lenet", "conv4", "resnet18", "resnet50")
 
@@ -115,8 +115,34 @@ def test_rows_that_do_not_fit_are_refused_with_the_way_out() -> None:
     with pytest.raises(DataError, match="takes images") as caught:
         made("conv4", 5)
     assert "images.backbone=mlp" in str(caught.value)
-    with pytest.raises(DataError, match="16 pixels or more"):
+    with pytest.raises(DataError, match="16 x 16 pixels or more"):
         made("lenet", 12, 12)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "found"),
+    [("lenet", (5,), "takes images"), ("conv4", (4, 3, 9, 9), "takes images"), ("resnet50", (5,), "takes images"),
+     ("lenet", (28, 15), "16 x 16"), ("conv4", (3, 3, 3), "9 x 9"), ("resnet18", (3, 7, 40), "8 x 8")],
+)  # fmt: skip
+def test_a_backbone_that_does_not_fit_is_no_support(name: Any, shape: tuple[int, ...], found: str) -> None:
+    reason = backbone_support(problem_of(*shape), Recipe(backbone=name))
+    assert reason is not None
+    assert found in reason
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_smallest_images_that_are_taken_give_features(name: Any) -> None:
+    side = {"lenet": LeNet, "conv4": Conv4}.get(name, ResNet).smallest
+    assert backbone_support(problem_of(side, side), Recipe(backbone=name)) is None
+    features = made(name, side, side)(torch.rand(2, side, side))
+    assert torch.isfinite(features).all()
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 3), (2, 2, 2), (2, 3, 40, 40)], ids=str)
+def test_auto_and_mlp_take_rows_of_any_shape(shape: tuple[int, ...]) -> None:
+    for name in ("auto", "mlp"):
+        assert backbone_support(problem_of(*shape), Recipe(backbone=name)) is None  # type: ignore[arg-type]
+        assert made(name, *shape)(torch.rand(2, *shape)).shape[0] == 2
 
 
 def test_kinds_are_what_their_names_say() -> None:

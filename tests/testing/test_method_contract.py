@@ -79,7 +79,7 @@ class DrawsInItsObjective(Good):
 
 
 class SupportsNothing(Good):
-    def supports(self, problem):
+    def supports(self, problem, recipe):
         return "it never does"
 
 
@@ -118,6 +118,16 @@ def test_an_objective_that_is_random_is_found_in_stacks():
 def test_a_method_that_supports_nothing_is_found():
     with pytest.raises(AssertionError, match="every problem is refused"):
         suite(SupportsNothing).test_it_supports_at_least_one_problem()
+
+
+def test_a_method_that_is_asked_of_the_problem_alone_is_refused_in_one_line():
+    class Old(Good):
+        def supports(self, problem):
+            return None
+
+    with pytest.raises(PluginError) as caught:
+        suite(Old).test_it_can_be_registered()
+    assert str(caught.value).endswith("Old.supports must take (self, problem, recipe); found (self, problem).")
 
 
 def test_a_grid_that_holds_a_forbidden_value_is_found():

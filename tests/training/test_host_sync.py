@@ -73,7 +73,7 @@ def _no_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("recipe", [{}, {"rows_per_task": 2, "clip_norm": 1.0, "decay_every": 1, "ramp_epochs": 3}])
 def test_an_epoch_of_every_method_looks_at_no_number(method: type[GradientMethod], recipe: dict[str, Any]) -> None:
     dataset = OwnMulticlass()
-    if method().supports(dataset.load(Path(), 0, None)) is not None:
+    if method().supports(dataset.load(Path(), 0, None), dataset.recipe) is not None:
         dataset = SharedOneVsAll()
         recipe = {**recipe, "rows_per_task": 0}
     n_splits = 2 if method.stackable else 1
