@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,12 @@ import numpy as np
 
 from mtbench.dataset import Dataset
 from mtbench.errors import StudyError, UnknownName
-from mtbench.hyperparameters import Hyperparameter, Range, Value, describe, find, settings
+from mtbench.hyperparameters import Hyperparameter, Range, Value, describe, find
 from mtbench.method import GradientMethod, Method
 from mtbench.recipe import Recipe
+from mtbench.scale import PLAIN, Scale, scale_of
 from mtbench.scoring import check_scoring
+from mtbench.search import own_range, searched, settings
 from mtbench.seeds import seed_from
 from mtbench.tasks import Problem
 from mtbench.trials import LEARNING_RATE, Cell, Stack, Trial
@@ -43,6 +45,7 @@ class PlannedCell:
         skipped: Why the method cannot train here, or None.
         recipe_changes: Recipe fields the user changed.
         base: The cell that is trained first, once per split and seed, for this one's trials to start from its backbone.
+        ranges: Where the search looks for what it varies, as `mtbench.search.searched` has it.
     """
 
     cell: Cell
@@ -57,6 +60,7 @@ class PlannedCell:
     skipped: str | None
     recipe_changes: Mapping[str, object]
     base: PlannedCell | None = None
+    ranges: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def trials(self) -> list[Trial]:
         """The trials of the search."""
@@ -64,9 +68,15 @@ class PlannedCell:
         return [Trial(self.cell, s, split, seed) for split, seed in places for s in self.settings]
 
 
-def hyperparameters(method: type[Method], recipe: Recipe) -> dict[str, Hyperparameter]:
-    """A method's hyperparameters under a recipe: its own and, for gradient methods, the learning rate."""
-    known = describe(method.Params)
+def hyperparameters(method: type[Method], recipe: Recipe, scale: Scale = PLAIN) -> dict[str, Hyperparameter]:
+    """A method's hyperparameters under a recipe: its own and, for gradient methods, the learning rate.
+
+    Args:
+        method: The method.
+        recipe: The recipe.
+        scale: What defaults and ranges are to fit; without one they are as declared.
+    """
+    known = {name: h.at(scale) for name, h in describe(method.Params).items()}
     if issubclass(method, GradientMethod):
         rate, span = recipe.learning_rate, recipe.learning_rate_span
         grid = tuple(dict.fromkeys(float(f"{value:.6g}") for value in (rate / span, rate, rate * span)))
@@ -113,6 +123,7 @@ class _Loaded:
         content: Stands for its content.
         problem: The problem of split 0.
         shapes: By split, what problems must share to be trained in one stack.
+        scale: What defaults and ranges must fit: that of split 0, so that settings do not depend on how many there are.
         base: The cell whose backbone the recipe lets others start from.
     """
 
@@ -123,6 +134,7 @@ class _Loaded:
     content: str
     problem: Problem
     shapes: Mapping[int, tuple[object, ...]]
+    scale: Scale
     base: PlannedCell | None = None
 
 
@@ -139,7 +151,7 @@ def _loaded(study: Study, plugins: Plugins, dataset: Dataset, root: Path) -> _Lo
         check_scoring(dataset, problem)
     shapes = {split: _shape(problem) for split, problem in problems.items()}
     content = dataset.content_hash(root, options)
-    loaded = _Loaded(dataset, options, changes, recipe, content, problems[0], shapes)
+    loaded = _Loaded(dataset, options, changes, recipe, content, problems[0], shapes, scale_of(problems[0]))
     return dataclasses.replace(loaded, base=_base(study, plugins, loaded)) if recipe.base else loaded
 
 
@@ -164,7 +176,7 @@ def _base(study: Study, plugins: Plugins, loaded: _Loaded) -> PlannedCell:
         keep="backbone",
     )
     cell = _identity(method, plugins.owner(method.name).distribution, loaded, own)
-    defaults = {name: known.default for name, known in hyperparameters(type(method), own).items()}
+    defaults = {name: known.default for name, known in hyperparameters(type(method), own, loaded.scale).items()}
     return PlannedCell(
         dataclasses.replace(cell, role="base"),
         method,
@@ -182,10 +194,10 @@ def _base(study: Study, plugins: Plugins, loaded: _Loaded) -> PlannedCell:
 
 def _planned(study: Study, plugins: Plugins, method_class: type[Method], loaded: _Loaded) -> PlannedCell:
     method, dataset, recipe = method_class(), loaded.dataset, loaded.recipe
-    known = hyperparameters(method_class, recipe)
+    known, fixed = _as_set(study, method.name, hyperparameters(method_class, recipe, loaded.scale))
     rng = np.random.default_rng(seed_from(method.name, dataset.name, "search"))
-    fixed = _fixed(study, method.name, known)
-    found = settings(known, study.search.partition(":")[0], study.n_draws, rng, fixed)
+    search = study.search.partition(":")[0]
+    found = settings(known, search, study.n_draws, rng, fixed)
     refit = recipe.refit if study.refit is None else study.refit
     # Where one setting is tried and nothing is refitted, the search's own trials are the final ones.
     if len(found) == 1 and not refit and recipe.keep == "final":
@@ -207,6 +219,7 @@ def _planned(study: Study, plugins: Plugins, method_class: type[Method], loaded:
         method.supports(loaded.problem.without_test(), recipe),
         loaded.changes,
         base,
+        searched(known, search, fixed),
     )
 
 
@@ -229,9 +242,20 @@ def _check_owners(study: Study, methods: Iterable[str], datasets: Iterable[str])
                 )
 
 
-def _fixed(study: Study, method: str, known: Mapping[str, Hyperparameter]) -> dict[str, list[Value]]:
-    mine = {key.split(".")[1]: values for key, values in study.set.items() if key.split(".")[0] == method}
-    return {name: [find(known, name, method).parse(v, method) for v in values] for name, values in mine.items()}
+def _as_set(
+    study: Study, method: str, known: Mapping[str, Hyperparameter]
+) -> tuple[dict[str, Hyperparameter], dict[str, list[Value]]]:
+    """The hyperparameters with the ranges that a study sets, and the values that it sets."""
+    changed, fixed = dict(known), {}
+    for key, values in study.set.items():
+        owner, name = key.split(".")
+        if owner == method:
+            own = own_range(find(known, name, method), values, method)
+            if own is not None:
+                changed[name] = own
+            else:
+                fixed[name] = [known[name].parse(v, method) for v in values]
+    return changed, fixed
 
 
 def parse_options(dataset: Dataset, changes: Mapping[str, object]) -> Any:

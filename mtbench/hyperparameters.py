@@ -7,22 +7,20 @@ A real-valued hyperparameter (annotated `float`) is stackable: trials that diffe
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 import typing
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from mtbench.errors import PluginError, StudyError, UnknownName
+from mtbench.scale import COUNTS, UNITS, Scale
 
 Value = float | int | str | bool
 
 _META = "mtbench.tunable"
-
-_TRIES = 50
 
 
 @dataclass(frozen=True)
@@ -34,12 +32,14 @@ class Range:
         low: Smallest value a random search draws, inclusive; None draws from `grid`.
         high: Largest.
         log: Draw evenly on the logarithmic scale.
+        complete: No larger value than the last of `grid` would make sense.
     """
 
     grid: tuple[Value, ...] = ()
     low: float | None = None
     high: float | None = None
     log: bool = True
+    complete: bool = False
 
     def draw(self, rng: np.random.Generator, kind: type) -> Value:
         """One value for a random search."""
@@ -50,8 +50,23 @@ class Range:
             value = math.exp(math.log(self.low) + u * (math.log(self.high) - math.log(self.low)))
         else:
             value = self.low + u * (self.high - self.low)
-        # Six digits: the value is read by people, and is part of a trial's identity.
-        return round(value) if kind is int else float(f"{value:.6g}")
+        return round(value) if kind is int else _digits(value)
+
+    def scaled(self, unit: float) -> Range:
+        """The range with all values multiplied by `unit`."""
+        low, high = (None if end is None else _digits(end * unit) for end in (self.low, self.high))
+        return dataclasses.replace(self, grid=tuple(_digits(float(v) * unit) for v in self.grid), low=low, high=high)
+
+    def cut(self, most: int) -> Range:
+        """The range with the values of its list above `most` replaced by `most`."""
+        numbers = [int(value) for value in self.grid]
+        grid = tuple(dict.fromkeys(min(number, most) for number in numbers))
+        return dataclasses.replace(self, grid=grid, complete=max(numbers) >= most)
+
+
+def _digits(value: float) -> float:
+    """Six of them: values are read by people, and are part of a trial's identity."""
+    return float(f"{value:.6g}")
 
 
 def tunable(
@@ -66,6 +81,8 @@ def tunable(
     choices: Sequence[Value] = (),
     help: str = "",
     ramped: bool = False,
+    per: str = "",
+    up_to: str = "",
 ) -> Any:
     """Declares a hyperparameter that searches may vary.
 
@@ -80,7 +97,12 @@ def tunable(
         choices: The only values allowed, for words and short lists.
         help: One line, shown by `mtbench show`.
         ramped: It grows from 0 to its value over the recipe's `ramp_epochs`.
+        per: A word of `mtbench.scale.UNITS`: `default`, `grid`, `low` and `high` are multiples of that number of the
+            problem at hand, so that they fit data of any scale. Methods receive the product.
+        up_to: A word of `mtbench.scale.COUNTS`, for whole numbers: values of `grid` above that number of the problem
+            become that number, and so does the default.
     """
+    _check_words(default, per, up_to, low)
     if (low is None) != (high is None) or (low is not None and high is not None and not low < high):
         raise PluginError(f"tunable() needs low and high together, low below high; found low={low}, high={high}.")
     if log and low is not None and low <= 0:
@@ -95,8 +117,20 @@ def tunable(
         "choices": tuple(choices),
         "help": help,
         "ramped": ramped,
+        "per": per,
+        "up_to": up_to,
     }
     return dataclasses.field(default=default, metadata={_META: meta})
+
+
+def _check_words(default: Value, per: str, up_to: str, low: float | None) -> None:
+    if per and (per not in UNITS or not isinstance(default, float)):
+        raise PluginError(f"tunable(per=...) needs a float and one of {', '.join(UNITS)}; found {default!r}, '{per}'.")
+    if up_to and (up_to not in COUNTS or type(default) is not int or low is not None):
+        raise PluginError(
+            f"tunable(up_to=...) needs a whole number, a grid without low and high, and one of {', '.join(COUNTS)}; "
+            f"found {default!r}, low={low}, '{up_to}'."
+        )
 
 
 @dataclass(frozen=True)
@@ -112,6 +146,19 @@ class Hyperparameter:
     choices: tuple[Value, ...]
     help: str
     ramped: bool = False
+    per: str = ""
+    up_to: str = ""
+
+    def at(self, scale: Scale) -> Hyperparameter:
+        """The same for a problem of this scale, with a default and a range that fit it."""
+        if self.range is None or not (self.per or self.up_to in scale.counts):
+            return self
+        if self.per:
+            unit = scale.units[self.per]
+            default = _digits(float(self.default) * unit)
+            return dataclasses.replace(self, default=default, range=self.range.scaled(unit), per="")
+        most = scale.counts[self.up_to]
+        return dataclasses.replace(self, default=min(int(self.default), most), range=self.range.cut(most), up_to="")
 
     @property
     def stackable(self) -> bool:
@@ -192,6 +239,8 @@ def describe(params: type) -> dict[str, Hyperparameter]:
             meta.get("choices", ()),
             meta.get("help", ""),
             meta.get("ramped", False),
+            meta.get("per", ""),
+            meta.get("up_to", ""),
         )
     return found
 
@@ -207,78 +256,3 @@ def find(known: Mapping[str, Hyperparameter], name: str, owner: str) -> Hyperpar
             "hyperparameter", name, known, f"`mtbench show {owner}` lists them.", where=f"of {owner}"
         )
     return known[name]
-
-
-def settings(
-    known: Mapping[str, Hyperparameter],
-    search: str,
-    n_draws: int,
-    rng: np.random.Generator,
-    fixed: Mapping[str, Sequence[Value]],
-) -> list[dict[str, Value]]:
-    """The settings one method tries on one data set.
-
-    Values in `fixed` replace a hyperparameter's range: a single value holds it still, several are its grid.
-
-    Args:
-        known: The hyperparameters.
-        search: "default", "grid" or "random".
-        n_draws: Settings of a random search; draw 0 is the defaults.
-        rng: Source of the random search; draw i depends on the draws before it only.
-        fixed: Values given by the user, already parsed.
-
-    Returns:
-        Distinct settings, each complete, draw 0 first.
-    """
-    base = {name: fixed[name][0] if name in fixed else h.default for name, h in known.items()}
-    several = {name: list(values) for name, values in fixed.items() if len(values) > 1}
-    if search == "random":
-        return _drawn(known, base, n_draws, rng, set(fixed), several)
-    axes: dict[str, Sequence[Value]] = dict(several)
-    if search == "grid":
-        axes |= {name: h.range.grid for name, h in known.items() if h.range is not None and name not in fixed}
-    rows = [base | dict(zip(axes, combo, strict=True)) for combo in itertools.product(*axes.values())]
-    return list(_distinct([base, *rows] if search == "grid" else rows))
-
-
-def _drawn(
-    known: Mapping[str, Hyperparameter],
-    base: dict[str, Value],
-    n_draws: int,
-    rng: np.random.Generator,
-    fixed: Container[str],
-    several: Mapping[str, Sequence[Value]],
-) -> list[dict[str, Value]]:
-    """`base`, and random settings up to `n_draws` in all."""
-    # Short lists repeat themselves: so many tries at most for as many distinct settings as were asked for.
-    tries = (_draw(known, base, rng, fixed, several) for _ in range(_TRIES * n_draws))
-    return list(itertools.islice(_distinct(itertools.chain([base], tries)), n_draws))
-
-
-def _draw(
-    known: Mapping[str, Hyperparameter],
-    base: Mapping[str, Value],
-    rng: np.random.Generator,
-    fixed: Container[str],
-    several: Mapping[str, Sequence[Value]],
-) -> dict[str, Value]:
-    """One random setting."""
-    row = dict(base)
-    # Draw for every hyperparameter, also a fixed one, so that fixing one does not change the others.
-    for name, h in known.items():
-        if h.range is not None:
-            value = h.range.draw(rng, h.kind)
-            if name not in fixed:
-                row[name] = value
-    for name, values in several.items():
-        row[name] = values[int(rng.integers(len(values)))]
-    return row
-
-
-def _distinct(rows: Iterable[dict[str, Value]]) -> Iterator[dict[str, Value]]:
-    seen: set[tuple[Value, ...]] = set()
-    for row in rows:
-        key = tuple(row.values())
-        if key not in seen:
-            seen.add(key)
-            yield row

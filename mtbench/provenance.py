@@ -55,6 +55,7 @@ class Facts:
             "recipe_overrides": dict(planned.recipe_changes),
             "options_default": {name: h.default for name, h in describe(dataset.Options).items()},
             "search": self._study.search,
+            "ranges": {name: dict(found) for name, found in planned.ranges.items()},
             "refit": planned.refit,
             "selection": self._study.selection,
         }

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mtbench.report.edges import edges
 from mtbench.report.entries import Entry
 from mtbench.trials import Status
 
@@ -96,6 +97,15 @@ def _of_cell(entry: Entry) -> Iterator[str]:
         yield f"{entry.label}: no trial of split {_list(lost)} could be selected; the mean leaves it out."
     if len(splits) == 1:
         yield f"{entry.label}: one split only, so there is no interval."
+    yield from _at_edges(entry)
+
+
+def _at_edges(entry: Entry) -> Iterator[str]:
+    """Hyperparameters whose best values may lie beyond the range that was searched."""
+    for edge in edges(entry.cell, entry.selected):
+        if edge.often:
+            where = f"the {edge.end} edge of its range ({edge.value:g}) in {len(edge.splits)} of {edge.n_splits} splits"
+            yield f"{entry.label}: {edge.name} was selected at {where}; a wider range may do better."
 
 
 def _span(counts: Sequence[int]) -> str:

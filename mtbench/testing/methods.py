@@ -16,10 +16,11 @@ import torch
 
 from mtbench.batch import Batch, TaskLayout
 from mtbench.grid import hyperparameters
-from mtbench.hyperparameters import Value, describe, settings
+from mtbench.hyperparameters import Value, describe
 from mtbench.method import GradientMethod, Method
 from mtbench.metrics import metric
 from mtbench.plugin_contracts import check_method
+from mtbench.search import settings
 from mtbench.tasks import Array, Problem
 from mtbench.testing.problems import MINIATURES, Miniature, miniature_trials
 from mtbench.training import train_stack
