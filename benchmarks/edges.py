@@ -1,7 +1,7 @@
 """Hyperparameters selected at an edge of their range: `python -m benchmarks.edges [STORE ...]`.
 
-Without stores it runs the searches first, with the methods' own ranges, and keeps them below `--out`, one store for each
-data set, where the same command goes on:
+Without stores it runs the searches first, with the methods' own ranges, and keeps them below `--out`, one store for
+each data set, where the same command goes on:
 
     python -m benchmarks.edges --datasets amtfl_synthetic,school --methods stl,go_mtl --splits 5
 
@@ -44,7 +44,9 @@ def main(
         stores = tuple(_searched(name, methods, splits, search, out / name) for name in datasets.split(","))
     found = [entry for store in stores for entry in entries(gather(scan(Store.open(store)).stacks), "per_split")]
     cells = [entry for entry in found if entry.cell.search and not entry.cell.is_base]
-    click.echo("| data set | method | hyperparameter | range | selected, by split | at an edge |\n|---|---|---|---|---|---|")
+    click.echo(
+        "| data set | method | hyperparameter | range | selected, by split | at an edge |\n|---|---|---|---|---|---|"
+    )
     rows = [row for entry in cells for row in table_rows(entry, everything)]
     click.echo("\n".join(rows) or "| none | | | | | |")
     n_often = sum(edge.often for entry in cells for edge in edges(entry.cell, entry.selected, _spans(entry.cell)))

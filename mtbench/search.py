@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -38,7 +37,8 @@ def own_range(known: Hyperparameter, values: Sequence[object], owner: str) -> Hy
     if len(texts) > 1 or len(values) > 2 or values[-1] is not texts[0]:
         raise StudyError(f"{where} must be one range 'low:high', after the value of draw 0 if any; found {values!r}.")
     low, high = (known.parse(end, owner) for end in texts[0].split(":", 1))
-    assert isinstance(low, int | float) and isinstance(high, int | float)
+    assert isinstance(low, int | float)
+    assert isinstance(high, int | float)
     log = low > 0 and (known.range is None or known.range.log)
     if not low < high:
         raise StudyError(f"{where} must be a range from a smaller to a larger number; found '{texts[0]}'.")
@@ -67,6 +67,7 @@ def searched(
         make sense.
     """
     found: dict[str, dict[str, Any]] = {}
+    values: list[Value | None]
     for name, h in known.items():
         values = list(fixed.get(name, h.range.grid if h.range is not None and search != "default" else ()))
         if name not in fixed and search == "random" and h.range is not None and h.range.low is not None:

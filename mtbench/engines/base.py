@@ -68,8 +68,8 @@ class Engine(ABC):
     worker; at most `slots` jobs run at once; `close` leaves no process behind.
 
     A run makes an engine as `cls(devices)`: one text, a study's `devices`, whose meaning is the engine's own but for
-    "auto", its default. What it cannot make sense of raises `StudyError`. No worker starts before `prepare`, or the first
-    job.
+    "auto", its default. What it cannot make sense of raises `StudyError`. No worker starts before `prepare`, or the
+    first job.
 
     Attributes:
         name: As in studies: lower-case words joined by underscores.

@@ -116,7 +116,7 @@ class ForkServer:
         if self._control is not None and self._process is not None and self._process.poll() is None:
             return self._control
         self._end()
-        self._log = self._log or tempfile.TemporaryFile()
+        self._log = self._log or tempfile.TemporaryFile()  # noqa: SIM115  # for as long as this object
         control, its = Pipe()
         with its:
             self._process = subprocess.Popen(
@@ -152,7 +152,8 @@ class Worker:
     def __init__(self, pid: int, pipe: Connection, server: ForkServer) -> None:
         self.pid, self.pipe, self._server = pid, pipe, server
         self._lock = threading.Lock()
-        self._over, self._status = False, None
+        self._over = False
+        self._status: int | None = None
         # Tells its death even where a process that a plugin has left behind holds the other end of the pipe.
         self._death = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
 

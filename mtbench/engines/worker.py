@@ -42,7 +42,7 @@ def serve(pipe: Connection) -> None:
 
     threading.Thread(target=_die_with, args=(pipe.fileno(),), daemon=True).start()
     torch.set_num_threads(1)
-    np.random.seed()  # else all forks would draw the same, as no two processes do
+    np.random.seed()  # noqa: NPY002  # plugins may draw from it; else all forks would draw the same, as no two processes do
     with contextlib.suppress(EOFError, OSError):
         while True:
             pipe.send(answer(pipe.recv()))
@@ -199,4 +199,3 @@ def _redirect(stdout: int, stderr: int) -> None:
         with contextlib.suppress(OSError):
             stream.flush()
         os.dup2(descriptor, number)
-

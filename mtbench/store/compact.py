@@ -8,7 +8,6 @@ from mtbench.store import packing
 from mtbench.store.claims import Claim
 from mtbench.store.pack import Member
 from mtbench.store.packing import Packing, alone, groups
-from mtbench.store.sound import Sound
 from mtbench.store.store import Store
 from mtbench.store.survey import Survey, survey
 from mtbench.store.verify import Checked

@@ -197,7 +197,8 @@ def _header(text: bytes) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(text)
     if found["kind"] != _KIND or found["format"] not in (PLAIN, COMPRESSED):
         raise StoreError(
-            f"this mtbench reads packs of formats {PLAIN} and {COMPRESSED}; found '{found['kind']}' of format {found['format']}. "
+            f"this mtbench reads packs of formats {PLAIN} and {COMPRESSED}; found '{found['kind']}' of format "
+            f"{found['format']}. "
             "Use the version of mtbench that wrote it."
         )
     if not 0 <= found["index"] <= min(found["size"], _MAX_INDEX):

@@ -10,18 +10,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
-from mtbench.errors import StoreError
 from mtbench.store import packing
 from mtbench.store.claims import Claim
 from mtbench.store.columns import to_columns
 from mtbench.store.files import path_of
 from mtbench.store.hdf5 import DETAILS
 from mtbench.store.image import decode, encode, payload_sha256
-from mtbench.store.pack import Member, Pack, pack_image
+from mtbench.store.pack import Pack, pack_image
 from mtbench.store.packing import Packing, alone, groups
 from mtbench.store.scan import StackColumns, scan
 from mtbench.store.sound import Sound
@@ -176,7 +174,9 @@ class _Slimming(Packing):
             return None
         return max(results, key=lambda pair: pair[1].provenance.get(MARK, len(pair[1].trials)))[0]
 
-    def _is_done(self, kept: Sequence[Sound], singles: Sequence[Sound], old: Sequence[Pack], keep: Collection[str]) -> bool:
+    def _is_done(
+        self, kept: Sequence[Sound], singles: Sequence[Sound], old: Sequence[Pack], keep: Collection[str]
+    ) -> bool:
         """Whether nothing is left to do."""
         if singles or not all(pack.is_compressed for pack in old) or sum(len(p.members) for p in old) != len(kept):
             return False

@@ -80,7 +80,8 @@ def read_summary(source: Path | Member | bytes, name: str = "") -> tuple[dict[st
             return _unpack(_from_stream(io.BytesIO(source), 0, len(source)))
         if isinstance(source, Path):
             size = plain_file_size(source)
-            stream, start = open(source, "rb", buffering=0), 0
+            stream: BinaryIO | io.FileIO = io.FileIO(source)
+            start = 0
         else:
             size = source.size
             stream, start = source.opened()

@@ -326,8 +326,8 @@ class GradientStack:
 class _OwnStopping:
     """For tasks that share nothing: each keeps its own best epoch.
 
-    What is watched is a task's own metric where that depends on the task alone, else its validation loss. A task without
-    validation labels has nothing to watch, and takes the trial's best epoch over the others.
+    What is watched is a task's own metric where that depends on the task alone, else its validation loss. A task
+    without validation labels has nothing to watch, and takes the trial's best epoch over the others.
 
     Attributes:
         best: The best so far, [K, T].

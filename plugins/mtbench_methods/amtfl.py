@@ -35,8 +35,12 @@ class AMTFLParams:
         delta: Offset delta / sqrt(N_t) of each task's loss: extra sparsity for tasks with few rows.
     """
 
-    alpha: float = tunable(0.1, grid=_POWERS_OF_TEN, low=1e-7, high=10.0, per="weight", help="sparsity of the feedback A")
-    gamma: float = tunable(0.01, grid=_POWERS_OF_TEN, low=1e-9, high=10.0, per="loss", help="weight of the reconstruction of Z")
+    alpha: float = tunable(
+        0.1, grid=_POWERS_OF_TEN, low=1e-7, high=10.0, per="weight", help="sparsity of the feedback A"
+    )
+    gamma: float = tunable(
+        0.01, grid=_POWERS_OF_TEN, low=1e-9, high=10.0, per="loss", help="weight of the reconstruction of Z"
+    )
     mu: float = tunable(1e-3, low=1e-9, high=10.0, per="task_slope", help="l1 on S")
     lambda_: float = tunable(1e-3, low=1e-9, high=10.0, per="loss", help="l2 on L")
     nu: float = tunable(0.0, help="l1 on L")

@@ -31,7 +31,12 @@ class STLParams:
     """
 
     lambda_: float = tunable(
-        1e-2, grid=(1e-4, 1e-3, 1e-2, 1e-1, 1.0), low=1e-6, high=10.0, per="task_curvature", help="squared norm of the weights"
+        1e-2,
+        grid=(1e-4, 1e-3, 1e-2, 1e-1, 1.0),
+        low=1e-6,
+        high=10.0,
+        per="task_curvature",
+        help="squared norm of the weights",
     )
     mu: float = tunable(0.0, help="l1 norm of the weights")
 
