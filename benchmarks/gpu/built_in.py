@@ -69,4 +69,8 @@ def miniatures(method: Method) -> list[Miniature]:
     """Miniature data sets that a method supports: both layouts in turn, tables and images."""
     kinds = (SharedOneVsAll, OwnImages, OwnRegression, OwnMulticlass, SharedImages, SharedRegression)
     datasets = [kind() for kind in kinds]
-    return [dataset for dataset in datasets if method.supports(dataset.load(Path(), 0, None)) is None]
+    return [
+        dataset
+        for dataset in datasets
+        if method.supports(dataset.load(Path(), 0, None).without_test(), dataset.recipe) is None
+    ]

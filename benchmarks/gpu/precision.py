@@ -31,7 +31,8 @@ _VARIANTS = {
 
 def rows(setting: Setting) -> list[Row]:
     """One row for each network of images and variant."""
-    cases = {shape.name: shape for shape in shapes(setting.small) if shape.name in ("lenet", "resnet18")}
+    names = ("lenet",) if setting.small else ("lenet", "resnet18")
+    cases = {shape.name: shape for shape in shapes(setting.small) if shape.name in names}
     return [row for _, shape in setting.in_time(cases) for row in _rows(shape, setting)]
 
 

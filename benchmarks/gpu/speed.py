@@ -180,7 +180,7 @@ def _steps(side: Any) -> int:
 
 
 def _towers_row(name: str, setting: Setting) -> Row:
-    dataset = towers.alphabets(2, 8, 2) if setting.small else towers.alphabets(50, 28, 8)
+    dataset = towers.alphabets(2, 12, 2) if setting.small else towers.alphabets(50, 28, 8)
     found = towers.measure(methods()[name], dataset(), towers.LOOPS[name], setting.device, 2 if setting.small else 5)
     ratio = min(found["ratio"], found["fused_ratio"])
     figure = f"{found['ours']:.1f} ms a step, {ratio:.3g} times the loop over tasks"
