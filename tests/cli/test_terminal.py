@@ -23,7 +23,7 @@ def test_a_warning_is_one_line_and_wrapped_where_somebody_looks(capsys, monkeypa
     monkeypatch.setenv("COLUMNS", "40")
     terminal.warn(text)
     assert capsys.readouterr().err == (
-        "Warning: a name with a break and \\x1b[2J\n  in the path\n  results/of/a/long/name\n"
+        "Warning: a name with a break and \\x1b[2J\n  in the path results/of/a/long/name\n"
     )
 
 
