@@ -15,6 +15,7 @@ from mtbench.cli.listing import data_state
 from mtbench.cli.options import by_dataset, data_option, options_of, pairs, plugin_option, plugins_with_warnings
 from mtbench.cli.preparing import agreed, progress_shown
 from mtbench.cli.tables import counted, in_bytes, print_table
+from mtbench.cli.terminal import say
 from mtbench.data.preparation import OFFLINE, kept_offline, offline
 from mtbench.dataset import Dataset
 from mtbench.errors import DataError
@@ -93,7 +94,7 @@ def prepare(
     with kept_offline() if stay_offline else contextlib.nullcontext():
         for dataset, chosen, changed in _chosen(names, options, plugin_files):
             state = data_state(dataset, root, chosen)
-            click.echo(f"{dataset.name}: {state}; licence: {dataset.licence}")
+            say(f"{dataset.name}: {state}; licence: {dataset.licence}")
             if not (state in COMPLETE or offline() or agreed(dataset, _to_fetch(dataset, root, chosen), yes)):
                 failed = _report(
                     DataError(f"{dataset.name}: nothing was fetched: its licence was not accepted (--yes accepts it).")
@@ -131,7 +132,7 @@ def verify(names: Sequence[str], options: Sequence[str], plugin_files: tuple[Pat
         complete = state in COMPLETE
         failed |= not _verify(dataset, root, chosen, missing_too=bool(names) or complete)
         if not (names or complete):
-            click.echo(f"{dataset.name}: {state}")
+            say(f"{dataset.name}: {state}")
     sys.exit(1 if failed else 0)
 
 
@@ -167,7 +168,7 @@ def _tell_missing(dataset: type[Dataset], root: Path, told: str) -> None:
     for source in dataset.sources if offline() else ():
         path = root / source.path
         if not path.is_file() and str(path) not in told:
-            click.echo(f"  missing too: {path}, from {source.url or 'where its page says'}", err=True)
+            say(f"  missing too: {path}, from {source.url or 'where its page says'}", err=True)
 
 
 def _verify(dataset: type[Dataset], root: Path, options: Any, missing_too: bool = True) -> bool:
@@ -185,11 +186,11 @@ def _verify(dataset: type[Dataset], root: Path, options: Any, missing_too: bool 
             well = not _report(error)
     if well and missing_too:
         files = f"{counted(len(read), 'file')} verified"
-        click.echo(f"{dataset.name}: {files if read else 'needs no data'}")
+        say(f"{dataset.name}: {files if read else 'needs no data'}")
     return well
 
 
 def _report(error: DataError) -> bool:
     """Prints an error of one data set; the others go on. Returns True, that something failed."""
-    click.echo(f"Error: {' '.join(str(error).split())}", err=True)
+    say(f"Error: {' '.join(str(error).split())}", err=True)
     return True

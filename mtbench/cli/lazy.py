@@ -10,6 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from mtbench.errors import MtbenchError
+from mtbench.printable import one_line
 
 
 class Target(NamedTuple):
@@ -72,4 +73,4 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except MtbenchError as error:
-            raise click.ClickException(" ".join(str(error).split())) from error
+            raise click.ClickException(one_line(" ".join(str(error).split()))) from error

@@ -12,6 +12,7 @@ import click
 from mtbench import __version__
 from mtbench.cli.options import data_option, plugin_option, plugins_with_warnings
 from mtbench.cli.tables import print_table
+from mtbench.cli.terminal import say
 from mtbench.dataset import Dataset
 from mtbench.hyperparameters import describe
 from mtbench.plugins import Plugins
@@ -41,11 +42,11 @@ def list_(what: str, format_: str, plugin_files: tuple[Path, ...], root: Path) -
     else:
         rows = plugin_rows(plugins)
     if format_ == "json":
-        click.echo(json.dumps({what: rows, "warnings": plugins.warnings}, indent=2))
+        say(json.dumps({what: rows, "warnings": plugins.warnings}, indent=2))
     elif rows:
         print_table(list(rows[0]), [[_text(value) for value in row.values()] for row in rows])
     else:
-        click.echo(f"There are no {what}.")
+        say(f"There are no {what}.")
 
 
 def method_rows(plugins: Plugins) -> list[dict[str, Any]]:

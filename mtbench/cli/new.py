@@ -11,6 +11,7 @@ from string import Template
 
 import click
 
+from mtbench.cli.terminal import say
 from mtbench.errors import MtbenchError, PluginError
 from mtbench.names import known_names
 from mtbench.plugin_contracts import NAME
@@ -114,5 +115,5 @@ def _fill(source: Traversable, target: Path, words: dict[str, str]) -> None:
 
 
 def _announce(target: Path) -> None:
-    click.echo(f"Wrote {target}. Go on with:")
-    click.echo(f"  cd {target} && python -m pip install -e '.[test]' && python -m pytest")
+    say(f"Wrote {target}. Go on with:")
+    say(f"  cd {target} && python -m pip install -e '.[test]' && python -m pytest")

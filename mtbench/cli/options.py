@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mtbench.cli.terminal import warn
 from mtbench.data.root import data_root
 from mtbench.errors import StudyError
 from mtbench.plugins import Plugins, load_plugins
@@ -78,5 +79,5 @@ def plugins_with_warnings(files: Sequence[Path] = ()) -> Plugins:
     """
     plugins = load_plugins(files)
     for warning in plugins.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        warn(warning)
     return plugins

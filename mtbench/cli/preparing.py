@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import click
 
 from mtbench.cli.tables import in_bytes
+from mtbench.cli.terminal import is_dumb, say
 from mtbench.data.preparation import watched
 from mtbench.dataset import Dataset
 
@@ -26,7 +27,7 @@ def agreed(dataset: type[Dataset], size: str, yes: bool) -> bool:
     """
     if not dataset.licence_text:
         return True
-    click.echo(f"\n{dataset.licence_text.strip()}\n")
+    say(f"\n{dataset.licence_text.strip()}\n")
     if yes:
         return True
     return at_a_terminal() and click.confirm(f"{dataset.name}: fetch {size} under this licence?")
@@ -40,7 +41,7 @@ def at_a_terminal() -> bool:
 @contextmanager
 def progress_shown() -> Iterator[None]:
     """Shows how far preparations are, in a terminal; elsewhere nothing."""
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or is_dumb():
         yield
         return
     from rich.console import Console

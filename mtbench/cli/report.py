@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import shutil
 import sys
 from pathlib import Path
 
 import click
 
 from mtbench.cli.completion import complete_datasets, complete_method, complete_methods
+from mtbench.cli.terminal import is_styled, warn, width
 
 DEFAULT_STORE = Path("results/default")
 
@@ -82,21 +82,18 @@ def report(
     # Imported here, because numpy would make `--help` slow.
     from mtbench.report import formats
     from mtbench.report.reading import read
+    from mtbench.report.text import as_text
 
     _, board = read(directory, rule, methods, datasets, baseline)
     if format_ == "table":
-        terminal = sys.stdout.isatty()
-        width = shutil.get_terminal_size().columns if terminal else None
-        text = formats.as_text(board, per_task, colour=terminal, width=width)
+        text = as_text(board, per_task, colour=is_styled(), width=width())
     else:
         text = formats.FORMATS[format_](board, per_task)
     if not board.rows:
-        click.echo(
-            f"Warning: {directory} holds no finished stack yet; `mtbench run --out {directory}` trains.", err=True
-        )
+        warn(f"{directory} holds no finished stack yet; `mtbench run --out {directory}` trains.")
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal that has no sign for "±" still gets its table.
         sys.stdout.reconfigure(errors="replace")
     click.echo(text, nl=False)
     for warning in board.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        warn(warning)

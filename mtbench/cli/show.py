@@ -13,6 +13,7 @@ from mtbench.cli.completion import complete_either
 from mtbench.cli.listing import data_state
 from mtbench.cli.options import data_option, plugin_option, plugins_with_warnings
 from mtbench.cli.tables import in_bytes, print_table
+from mtbench.cli.terminal import say
 from mtbench.dataset import Dataset
 from mtbench.errors import UnknownName
 from mtbench.hyperparameters import Hyperparameter, describe
@@ -48,7 +49,7 @@ def show_method(plugins: Plugins, method: type[Method]) -> None:
     """Prints a method."""
     from mtbench.method import GradientMethod
 
-    click.echo(f"{method.name}: {_summary(method)}\n")
+    say(f"{method.name}: {_summary(method)}\n")
     _facts(
         {
             "paper": str(method.reference),
@@ -66,7 +67,7 @@ def show_method(plugins: Plugins, method: type[Method]) -> None:
 
 def show_dataset(plugins: Plugins, dataset: type[Dataset], root: Path) -> None:
     """Prints a data set."""
-    click.echo(f"{dataset.name}: {dataset.title}\n")
+    say(f"{dataset.name}: {dataset.title}\n")
     _facts(
         {
             "citation": str(dataset.citation),
@@ -98,7 +99,7 @@ def _summary(cls: type) -> str:
 def _facts(facts: dict[str, str]) -> None:
     width = max(map(len, facts))
     for name, value in facts.items():
-        click.echo(f"{name:<{width}}  {value}")
+        say(f"{name:<{width}}  {value}")
 
 
 def _hyperparameter_row(h: Hyperparameter) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mtbench.cli.tables import counted, in_bytes, print_table
+from mtbench.cli.terminal import say, warn
 
 if TYPE_CHECKING:
     from mtbench.store.compact import Compacted
@@ -45,12 +46,12 @@ def verify(ctx: click.Context, directory: Path) -> None:
     checked = list(Store.open(directory).verify())
     bad = [found for found in checked if not found.ok]
     for found in bad:
-        click.echo(f"Bad: {found.path}: {found.reason}", err=True)
-    click.echo(f"{counted(len(checked), 'file')} checked, {len(bad)} bad.")
+        say(f"Bad: {found.path}: {found.reason}", err=True)
+    say(f"{counted(len(checked), 'file')} checked, {len(bad)} bad.")
     if bad:
-        click.echo("A bad stack file can be deleted: the same `mtbench run` trains its trials again.", err=True)
+        say("A bad stack file can be deleted: the same `mtbench run` trains its trials again.", err=True)
         if any(".pack" in str(found.path) for found in bad):
-            click.echo(f"A bad pack too, once `mtbench store compact {directory}` has copied what is sound.", err=True)
+            say(f"A bad pack too, once `mtbench store compact {directory}` has copied what is sound.", err=True)
         ctx.exit(1)
 
 
@@ -85,9 +86,9 @@ def list_(directory: Path) -> None:
     if rows:
         print_table(["method", "data set", "stacks", "bytes", "search", "refit", "trials"], rows)
     n_trials = sum(len(cell.trials) for cell in cells)
-    click.echo(f"{_extent(*opened.files.extent())}, {n_trials} trials in {counted(len(cells), 'cell')}.")
+    say(f"{_extent(*opened.files.extent())}, {n_trials} trials in {counted(len(cells), 'cell')}.")
     for checked in found.unreadable:
-        click.echo(f"Warning: unreadable: {checked.path}: {checked.reason}", err=True)
+        warn(f"unreadable: {checked.path}: {checked.reason}")
 
 
 @store.command()
@@ -108,14 +109,14 @@ def compact(directory: Path, drop_failed: bool) -> None:
 
     done = compact_store(Store.open(directory), drop_failed)
     for checked in done.left:
-        click.echo(f"Warning: left as it is: {checked.path}: {checked.reason}", err=True)
+        warn(f"left as it is: {checked.path}: {checked.reason}")
     for told in _told(done):
-        click.echo(told)
+        say(told)
     after = _extent(done.n_after, done.bytes_after)
     if done.n_packs or done.n_twice or done.n_dropped:
-        click.echo(f"Before: {_extent(done.n_before, done.bytes_before)}. Now: {after}.")
+        say(f"Before: {_extent(done.n_before, done.bytes_before)}. Now: {after}.")
     else:
-        click.echo(f"Nothing to compact: {after}.")
+        say(f"Nothing to compact: {after}.")
 
 
 @store.command()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mtbench.cli.completion import complete_dataset, complete_method
+from mtbench.cli.terminal import is_styled, say, warn, width
 
 if TYPE_CHECKING:
     from mtbench.report.matrices import LearnedMatrix
@@ -80,7 +80,7 @@ def show_transfer(
 
     found = learned_matrix(directory, method, dataset, matrix, split, signed, rule)
     for warning in found.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        warn(warning)
     if format_ is not None or out is None:
         _print(found, format_ or "view")
     if out is not None:
@@ -91,9 +91,7 @@ def _print(found: LearnedMatrix, form: str) -> None:
     from mtbench.report import matrix_text
 
     if form == "view":
-        terminal = sys.stdout.isatty()
-        width = shutil.get_terminal_size().columns if terminal else None
-        text = matrix_text.as_view(found, matrix_text.shades_for(sys.stdout.encoding), terminal, width)
+        text = matrix_text.as_view(found, matrix_text.shades_for(sys.stdout.encoding), is_styled(), width())
     else:
         text = matrix_text.as_json(found) if form == "json" else matrix_text.as_csv(found)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -111,6 +109,6 @@ def _draw(found: LearnedMatrix, out: Path, quiet: bool) -> None:
         out.write_bytes(image)
     except OSError as error:
         raise click.ClickException(f"Cannot write {out}: {error.strerror}.") from None
-    click.echo(f"Drew {out}.", err=quiet)
+    say(f"Drew {out}.", err=quiet)
     if found.direction_line and not quiet:
-        click.echo(found.direction_line)
+        say(found.direction_line)

@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from mtbench.printable import one_line
 from mtbench.report.matrices import Axis, LearnedMatrix
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def _figure(found: LearnedMatrix) -> Figure:
     # What is not drawn shows as hatching.
     axes.patch.set(hatch="//////", edgecolor="0.75", linewidth=0)
     mesh = _mesh(axes, found, small=max(m, n) <= _NAMES_UP_TO)
-    axes.set_title("\n".join(found.title), loc="left", fontsize=9, parse_math=False)
+    axes.set_title("\n".join(map(one_line, found.title)), loc="left", fontsize=9, parse_math=False)
     _label(axes, "y", found.rows, found.axis_titles[0], 72 * height / m)
     _label(axes, "x", found.columns, found.axis_titles[1], 72 * width / n)
     if max(m, n) <= _NUMBERS_UP_TO:
@@ -117,6 +118,7 @@ def _label(axes: Axes, which: Literal["x", "y"], axis: Axis, title: str, points:
 
 
 def _short(name: str) -> str:
+    name = one_line(name)
     return name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…"
 
 

@@ -1,4 +1,4 @@
-"""The formats a report is printed in: text for terminals, Markdown, LaTeX, CSV and JSON."""
+"""The formats a report is printed in for other programs: Markdown, LaTeX, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import csv
 import dataclasses
 import io
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from mtbench.printable import one_line
+from mtbench.report.escapes import latex, markdown, markdown_sentence
 from mtbench.report.leaderboard import Leaderboard, Row
-from mtbench.report.tables import Table, leaderboard_tables, per_task_tables
+from mtbench.report.tables import Table, tables
 
 RECORD_FIELDS = tuple(
     f.name for f in dataclasses.fields(Row) if f.name not in ("by_split", "higher_is_better", "title")
@@ -19,68 +20,36 @@ RECORD_FIELDS = tuple(
 """Fields of a row that machines are given, in order."""
 
 
-def as_text(board: Leaderboard, per_task: bool = False, colour: bool = False, width: int | None = None) -> str:
-    """Tables for a terminal.
-
-    Args:
-        board: What to print.
-        per_task: Also print a table by task for each data set.
-        colour: Set the best in bold.
-        width: Columns of the terminal; None never wraps.
-    """
-    # Imported here: the other formats do without.
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    out = io.StringIO()
-    console = Console(
-        file=out, width=width or 100_000, force_terminal=colour, no_color=not colour, highlight=False, markup=False
-    )
-    for table in _tables(board, per_task):
-        console.print(Text(table.title, style="bold"), soft_wrap=True)
-        grid = RichTable(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-        for i, name in enumerate(table.header):
-            grid.add_column(name, justify="right" if i else "left")
-        for i, row in enumerate(_starred(table, " *", "  ")):
-            grid.add_row(*map(Text, row), style="bold" if i in table.best else None)
-        console.print(grid)
-        console.print("\n".join(table.notes) + "\n", soft_wrap=True)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()).rstrip("\n") + "\n"
-
-
 def as_markdown(board: Leaderboard, per_task: bool = False) -> str:
     """Tables in GitHub's Markdown, the best in bold, the warnings at the end."""
     parts = []
-    for table in _tables(board, per_task):
-        rows = [[cell.replace("|", "\\|") for cell in row] for row in (table.header, *table.rows)]
+    for table in tables(board, per_task):
+        rows = [[markdown(cell) for cell in row] for row in (table.header, *table.rows)]
         for i in table.best:
-            rows[i + 1][:2] = [f"**{cell}**" for cell in rows[i + 1][:2]]
+            rows[i + 1][:2] = [f"**{cell.strip()}**" for cell in rows[i + 1][:2]]
         rule = ["---", *["--:"] * (len(table.header) - 1)]
         lines = ["| " + " | ".join(row) + " |" for row in (rows[0], rule, *rows[1:])]
-        notes = [note.replace("* the best", "Bold: the best", 1) for note in table.notes]
-        parts.append("\n".join([f"### {table.title}", "", *lines, "", *(f"- {note}" for note in notes)]))
+        notes = [f"- {markdown_sentence(note)}" for note in _without_star(table)]
+        parts.append("\n".join([f"### {markdown_sentence(table.title)}", "", *lines, "", *notes]))
     if board.warnings:
-        parts.append("\n".join(["### Warnings", "", *(f"- {warning}" for warning in board.warnings)]))
+        parts.append("\n".join(["### Warnings", "", *(f"- {markdown_sentence(w)}" for w in board.warnings)]))
     return "\n\n".join(parts) + "\n"
 
 
 def as_latex(board: Leaderboard, per_task: bool = False) -> str:
     """One booktabs tabular for each table, the best in bold; titles, notes and warnings as comments."""
     parts = []
-    for table in _tables(board, per_task):
-        rows = [[_latex(cell) for cell in row] for row in (table.header, *table.rows)]
+    for table in tables(board, per_task):
+        rows = [[latex(cell) for cell in row] for row in (table.header, *table.rows)]
         for i in table.best:
             rows[i + 1][:2] = [f"\\textbf{{{cell}}}" for cell in rows[i + 1][:2]]
         lines = [" & ".join(row) + r" \\" for row in rows]
-        notes = [note.replace("* the best", "Bold: the best", 1) for note in table.notes]
         begin = rf"\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}"
-        comments = [f"% {line}" for line in (table.title, *notes)]
+        comments = [f"% {one_line(line)}" for line in (table.title, *_without_star(table))]
         parts.append("\n".join([*comments, begin, r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"]))
         parts[-1] += "\n\\end{tabular}"
     if board.warnings:
-        parts.append("\n".join(f"% Warning: {warning}" for warning in board.warnings))
+        parts.append("\n".join(f"% Warning: {one_line(warning)}" for warning in board.warnings))
     return "\n\n".join(parts) + "\n"
 
 
@@ -96,7 +65,7 @@ def as_csv(board: Leaderboard, per_task: bool = False) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(records)
+    writer.writerows(map(_printed, records))
     return out.getvalue()
 
 
@@ -140,20 +109,11 @@ def _flat_names(name: str) -> Sequence[str]:
     return _GAIN if name == "gain" else (name,)
 
 
-def _tables(board: Leaderboard, per_task: bool) -> list[Table]:
-    return leaderboard_tables(board) + (per_task_tables(board) if per_task else [])
+def _without_star(table: Table) -> list[str]:
+    """The notes of a table whose best are in bold."""
+    return [note.replace("* the best", "Bold: the best", 1) for note in table.notes]
 
 
-def _starred(table: Table, star: str, blank: str) -> list[list[str]]:
-    """The rows, with a mark behind the best scores; all scores stay aligned."""
-    if not table.best:
-        return [list(row) for row in table.rows]
-    return [[row[0], row[1] + (star if i in table.best else blank), *row[2:]] for i, row in enumerate(table.rows)]
-
-
-_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
-
-
-def _latex(text: str) -> str:
-    escaped = re.sub(r"[\\~^±&%$#_{}]", lambda found: _LATEX.get(found[0], "\\" + found[0]), text)
-    return re.sub(r"^([+-])(?=\d)", r"$\1$", escaped)
+def _printed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record whose texts are one line each, so that it is one line of CSV; JSON has the texts as they are."""
+    return {name: one_line(value) if isinstance(value, str) else value for name, value in record.items()}

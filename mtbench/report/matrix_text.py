@@ -17,6 +17,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
+from mtbench.printable import one_line
 from mtbench.report.matrices import Axis, LearnedMatrix
 
 _BLANK_BELOW = 0.05  # of the scale
@@ -66,11 +67,13 @@ def as_view(found: LearnedMatrix, shades: Shades = UNICODE, colour: bool = False
         file=out, width=100_000, force_terminal=colour, no_color=not colour, highlight=False, markup=False
     )
     for line in found.title:
-        console.print(line)
+        console.print(one_line(line))
     titles = found.axis_titles
     if titles[0] != titles[1]:
         console.print(
-            ", ".join(f"{which}: {title}" for which, title in zip(("rows", "columns"), titles, strict=True) if title)
+            ", ".join(
+                f"{which}: {one_line(title)}" for which, title in zip(("rows", "columns"), titles, strict=True) if title
+            )
         )
     console.print()
     layout = _layout(found, width)
@@ -86,7 +89,7 @@ def as_view(found: LearnedMatrix, shades: Shades = UNICODE, colour: bool = False
         console.print()
         console.print(_legend(found, shades))
     if found.direction_line:
-        console.print(found.direction_line)
+        console.print(one_line(found.direction_line))
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
@@ -104,7 +107,7 @@ def _layout(found: LearnedMatrix, width: int | None) -> tuple[int, int] | None:
 def _row_labels(rows: Axis) -> list[str]:
     """Number and name of each row: columns have room for numbers only."""
     last = len(str(len(rows.labels) - 1))
-    return [f"{i:>{last}} {name}" if rows.tasks else f"{i:>{last}}" for i, name in enumerate(rows.labels)]
+    return [f"{i:>{last}} {one_line(name)}" if rows.tasks else f"{i:>{last}}" for i, name in enumerate(rows.labels)]
 
 
 def _header(n: int, label: int, cell: int) -> Iterator[str]:
@@ -155,9 +158,9 @@ def as_csv(found: LearnedMatrix) -> str:
     """A line for each row: its label, then its numbers; before them the matrix's name and the columns' labels."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([found.name, *found.columns.labels])
+    writer.writerow(map(one_line, [found.name, *found.columns.labels]))
     for label, values in zip(found.rows.labels, found.values.tolist(), strict=True):
-        writer.writerow([label, *values])
+        writer.writerow([one_line(label), *values])
     return out.getvalue()
 
 

@@ -25,6 +25,7 @@ class Table:
         rows: Texts, one for each column; the first is a name, the others are set flush right.
         best: Rows that share the first place.
         notes: How to read it, a sentence each.
+        least: Columns that narrow terminals leave out, by index, the least important first; the others always stay.
     """
 
     title: str
@@ -32,6 +33,19 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     best: frozenset[int]
     notes: tuple[str, ...]
+    least: tuple[int, ...] = ()
+
+
+_LEAST = ("parameters", "s/trial", "trials")
+"""Columns a narrow table does without first; further metrics and whether refits helped follow, then `_LAST`."""
+
+_LAST = ("splits", "draws", "failed")
+"""These say how far a score can be believed; only the gain is kept longer."""
+
+
+def tables(board: Leaderboard, per_task: bool = False) -> list[Table]:
+    """All tables of a leaderboard, those by task last."""
+    return leaderboard_tables(board) + (per_task_tables(board) if per_task else [])
 
 
 def leaderboard_tables(board: Leaderboard) -> list[Table]:
@@ -117,7 +131,15 @@ def _leaderboard_table(rows: Sequence[Row], others: Sequence[Row]) -> Table:
         tuple(zip(*columns.values(), strict=True)),
         best,
         tuple(_notes(rows, others, refit, bool(best))),
+        _least_first(tuple(columns), f"vs {baseline}"),
     )
+
+
+def _least_first(columns: Sequence[str], gain: str) -> tuple[int, ...]:
+    """Columns beside name and score, in the order in which narrow terminals leave them out."""
+    rest = [name for name in columns[2:] if name not in (*_LEAST, *_LAST, gain)]
+    order = [*_LEAST, *reversed(rest), *_LAST, *([gain] if gain in columns else [])]
+    return tuple(columns.index(name) for name in order)
 
 
 def _notes(rows: Sequence[Row], others: Sequence[Row], refit: bool, has_best: bool) -> list[str]:
@@ -141,9 +163,9 @@ def _per_task_table(title: str, methods: Sequence[str], found: Sequence[TaskRow]
     means = [[_estimate(value.get((task, m))) for task in tasks] for m in present]
     decimals = _decimals(mean for column in means for mean in column)
     rows = tuple(zip(tasks, *(_texts(column, decimals) for column in means), strict=True))
-    return Table(
-        title, ("task", *present), rows, frozenset(), ("Mean over splits of the selected trials' test results.",)
-    )
+    notes = ("Mean over splits of the selected trials' test results.",)
+    # Methods stand in the order of the leaderboard, so the last are the least.
+    return Table(title, ("task", *present), rows, frozenset(), notes, tuple(range(len(present), 1, -1)))
 
 
 def _header(row: Row) -> str:

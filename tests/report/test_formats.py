@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from mtbench.report.formats import as_csv, as_json, as_latex, as_markdown, as_text
+from mtbench.report.formats import as_csv, as_json, as_latex, as_markdown
 from mtbench.report.reading import read
 from mtbench.report.tables import best_of
+from mtbench.report.text import as_text
 from mtbench.trials import Status
 
 ROW_KEYS = [
