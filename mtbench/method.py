@@ -138,12 +138,16 @@ class LinearSolution:
         learned: Matrices worth keeping, each [R, ...], by name.
         n_parameters: Numbers learned per trial, without the intercepts.
         finite: Found to converge to something finite, bool [R]; None says all did.
+        residual: How far from optimal each trial ended, float64 [R]: the norm of the smallest subgradient of the
+            objective, relative to a norm that the method's `solve` states; of all blocks of variables where solvers
+            alternate. It is stored, and told where it is above the method's `tolerance`. None states nothing.
     """
 
     weights: Tensor
     n_parameters: int
     learned: Mapping[str, Tensor] = field(default_factory=dict)
     finite: Tensor | None = None
+    residual: Tensor | None = None
 
 
 class SolverMethod(Method):
@@ -151,7 +155,13 @@ class SolverMethod(Method):
 
     Solvers see batched tensors [R, ...]; trials must not influence each other, so that a trial's result does not
     depend on the stack it is in (convergence is decided per trial, and a converged trial no longer changes).
+
+    Attributes:
+        tolerance: The relative residual at which its problem counts as solved; a report says which rows' solutions
+            ended above it. None where the solver states no residual.
     """
+
+    tolerance: ClassVar[float | None] = None
 
     @abstractmethod
     def solve(self, data: LinearData, params: Any) -> LinearSolution:

@@ -17,26 +17,30 @@ _SMALL_SYSTEM = 1000
 """Unknowns up to which the bases are solved for directly."""
 
 
-def initial_bases(data: LinearData, weights: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Bases and coefficients from the singular value decomposition of single-task weights.
+def initial_bases(data: LinearData, stressed: Tensor, k: int, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Bases from the singular vectors of predictors, and the coefficients that bring single-task weights closest.
 
     Args:
         data: The losses.
-        weights: [R, p, T].
-        k: Bases; those beyond the rank of the weights are 0 and stay so.
+        stressed: The predictors whose first k singular vectors become bases, [R, p, T]; those beyond their rank are 0.
+        k: Bases.
+        weights: Single-task weights, [R, p, T].
 
     Returns:
-        V [R, p, k'] and C [R, k', T]; both carry the square roots of the singular values.
+        V [R, p, k'] and C [R, k', T]; both carry the square roots of the sizes of the coefficients.
     """
     d, p = data.n_features, data.n_rows
-    left, values, right = torch.linalg.svd(weights[:, :d], full_matrices=False)
+    left, values, _ = torch.linalg.svd(stressed[:, :d], full_matrices=False)
     rank = min(k, values.shape[1])
-    roots = values[:, :rank].sqrt()
+    there = values[:, :rank] > 1e-12 * values[:, :1]
+    axes = left[:, :, :rank] * there[:, None]
+    along = axes.mT @ weights[:, :d]
+    roots = torch.linalg.vector_norm(along, dim=2).sqrt()
     extra = p - d
     bases = weights.new_zeros(len(weights), p, k + extra)
     coefficients = weights.new_zeros(len(weights), k + extra, data.n_tasks)
-    bases[:, :d, :rank] = left[:, :, :rank] * roots[:, None]
-    coefficients[:, :rank] = roots[:, :, None] * right[:, :rank]
+    bases[:, :d, :rank] = axes * roots[:, None]
+    coefficients[:, :rank] = along / torch.where(roots > 0, roots, 1.0)[:, :, None]
     if extra:
         bases[:, d, k] = 1.0
         coefficients[:, k] = weights[:, d]

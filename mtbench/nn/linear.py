@@ -109,6 +109,10 @@ class LinearData(ABC):
     def linear_term(self) -> Tensor:
         """Minus the gradient of each loss at weights 0: [U, T, p] (2 X_t'y_t / N_t for the squared loss)."""
 
+    def gradient_at_zero(self) -> Tensor:
+        """The gradient of each L_t at weights 0, [R, p, T]: what residuals are relative to."""
+        return -self.linear_term()[self.stream].mT
+
     @abstractmethod
     def with_intercept(self, weights: Tensor) -> Tensor:
         """Complete predictors.

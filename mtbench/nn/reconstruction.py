@@ -9,22 +9,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mtbench.nn.active_set import nonnegative_least
 from mtbench.nn.linear import LinearData
 from mtbench.nn.ridge import features_only
 from mtbench.nn.solvers import Map, fista, newton, soft_threshold
 
 
 def sparse_combinations(
-    bases: Tensor,
-    targets: Tensor,
-    gamma: Tensor,
-    costs: Tensor,
-    allowed: Tensor,
-    start: Tensor,
-    nonnegative: bool,
-    max_steps: int,
+    bases: Tensor, targets: Tensor, gamma: Tensor, costs: Tensor, allowed: Tensor, start: Tensor, nonnegative: bool
 ) -> Tensor:
-    """Minimises gamma |v_t - V b_t|^2 + sum_s c_s |b_st| over every column b_t of B.
+    """Minimises gamma |v_t - V b_t|^2 + sum_s c_s |b_st| over every column b_t of B, exactly.
 
     Args:
         bases: V [R, d, T].
@@ -34,27 +28,21 @@ def sparse_combinations(
         allowed: 1 where B may differ from 0, else 0: [T, T] or [R, T, T].
         start: Where to begin, [R, T, T].
         nonnegative: Whether B must be.
-        max_steps: Steps of accelerated proximal gradient descent.
 
     Returns:
         B [R, T, T].
     """
     twice = (2.0 * gamma)[:, None, None]
-    widths = costs[:, :, None]
-    left = twice * bases.mT
-    short = bases @ bases.mT if bases.shape[1] < bases.shape[2] else bases.mT @ bases
-    curvature = twice * torch.linalg.eigvalsh(short)[:, -1, None, None]
-    step = torch.where(curvature > 0, 1.0 / torch.where(curvature > 0, curvature, 1.0), 0.0)
-
-    def gradient(b: Tensor) -> Tensor:
-        return torch.bmm(left, torch.baddbmm(targets, bases, b, beta=-1.0))
-
-    def proximal(b: Tensor, length: Tensor) -> Tensor:
-        if nonnegative:
-            return torch.addcmul(b, length, widths, value=-1.0).clamp_(min=0.0).mul_(allowed)
-        return soft_threshold(b, length * widths) * allowed
-
-    return fista(start * allowed, gradient, proximal, step, (1,), 1e-7, max_steps)
+    gram, cross = twice * (bases.mT @ bases), twice * (bases.mT @ targets)
+    dear, free = costs[:, :, None], (allowed > 0).expand_as(start)
+    if nonnegative:
+        return nonnegative_least(gram, cross - dear, free, start.clamp(min=0.0))
+    # What is above 0 and what is below, as numbers of their own.
+    both = torch.cat([torch.cat([gram, -gram], 2), torch.cat([-gram, gram], 2)], 1)
+    parts = torch.cat([start.clamp(min=0.0), (-start).clamp(min=0.0)], 1)
+    parts = nonnegative_least(both, torch.cat([cross - dear, -cross - dear], 1), torch.cat([free, free], 1), parts)
+    above, below = parts.chunk(2, 1)
+    return above - below
 
 
 def reconstructed_weights(

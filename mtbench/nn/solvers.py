@@ -175,44 +175,49 @@ def lasso(gram: Tensor, linear: Tensor, l1: Tensor, start: Tensor, n_sweeps: int
     return x
 
 
-def descend(
-    step: Callable[[Tensor, State], tuple[State, Tensor]], state: State, tolerance: float, max_rounds: int
-) -> State:
-    """Repeats a step for every trial until its objective falls no further.
+Step = Callable[[Tensor, State], tuple[State, Tensor, Tensor]]
+"""(positions of the trials int64 [R'], where they begin) -> their next state, its objectives [R'] and residuals [R']."""
+
+
+def descend(step: Step, state: State, tolerance: float, max_rounds: int) -> tuple[State, Tensor]:
+    """Repeats a step for every trial until its residual is small.
 
     Alternating between blocks of variables is slow where they depend on each other. So a step begins ahead of where the
     last one ended, in the direction it went, the more so the longer that has worked (Nesterov's momentum). A step that
     raises a trial's objective is undone and its momentum lost: the objectives of the states kept never rise.
 
     Args:
-        step: (positions of the trials int64 [R'], where they begin) -> their next state, and its objectives [R'].
+        step: One round; see `Step`.
         state: Tensors [R, ...].
-        tolerance: A trial stops where its objective falls by less than this part of itself.
-        max_rounds: Stops at the latest.
+        tolerance: A trial stops where its residual is no larger.
+        max_rounds: Stops at the latest. A trial also stops where rounding lets its objective fall no further.
 
     Returns:
-        The last state of every trial.
+        The last state of every trial, and its residual [R]; infinite where no step was taken.
     """
     state = tuple(tensor.clone() for tensor in state)
     before = tuple(tensor.clone() for tensor in state)
     lowest = state[0].new_full((len(state[0]),), torch.inf)
+    residuals = lowest.clone()
     age = torch.zeros_like(lowest)
     trials = torch.arange(len(lowest), device=lowest.device)
     for _ in range(max_rounds):
         here = tuple(tensor[trials] for tensor in state)
-        found, objective = step(trials, _ahead(here, tuple(tensor[trials] for tensor in before), age[trials]))
-        fall = lowest[trials] - objective
-        better, moved = fall >= 0, age[trials] > 0
+        ahead = _ahead(here, tuple(tensor[trials] for tensor in before), age[trials])
+        found, objective, residual = step(trials, ahead)
+        better, moved = objective <= lowest[trials], age[trials] > 0
+        fell = objective < lowest[trials]
         for tensor, old, now, new in zip(state, before, here, found, strict=True):
             old[trials[better]] = now[better]
             tensor[trials[better]] = new[better]
         lowest[trials[better]] = objective[better]
+        residuals[trials[better]] = residual[better]
         age[trials] = torch.where(better, age[trials] + 1.0, 0.0)
         # Written so that an objective that is not a number stops its trial.
-        trials = trials[(fall > tolerance * objective.abs()) | (~better & moved)]
+        trials = trials[(fell & (residual > tolerance)) | (~fell & moved)]
         if len(trials) == 0:
             break
-    return state
+    return state, residuals
 
 
 def _ahead(here: State, before: State, age: Tensor) -> State:

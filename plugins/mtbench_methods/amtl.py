@@ -11,8 +11,8 @@ Departures: the offset is delta L_0 sqrt(N_mean / N_t), with L_0 the mean loss o
 instead of a delta in the units of the loss, which the paper tunes to "similar scale" by hand. Without any, (4) has no
 minimum to speak of once the training losses vanish: transfer costs nothing, and predictors that reconstruct each other
 are not regularised at all. `mu` adds an l1 norm of W, which the 2018 paper uses on its synthetic data only; it is 0
-unless set. Intercepts, where a problem has them, are neither penalised nor transferred. The curriculum's candidates are
-compared by their loss after a few rounds of fitting; the papers do not say how exactly they must be fitted.
+unless set. Intercepts, where a problem has them, are neither penalised nor transferred. Neither paper says how long to
+alternate or how exactly to fit a curriculum's candidates: here until the stated residual, in at most the stated rounds.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from torch import Tensor
 
 from mtbench import LinearData, LinearSolution, Problem, Recipe, Reference, SolverMethod, hookimpl, tunable
 from mtbench.nn.linear_problems import linear_support
+from mtbench.nn.optimality import relative, smallest_subgradient
 from mtbench.nn.reconstruction import reconstructed_weights, sparse_combinations
-from mtbench.nn.ridge import light_ridge, ridge, sparse_ridge
+from mtbench.nn.ridge import features_only, light_ridge, ridge, sparse_ridge
 from mtbench.nn.solvers import State, descend
 
 
@@ -59,26 +60,30 @@ class AMTL(SolverMethod):
 
     name = "amtl"
     reference = Reference("Asymmetric Multi-task Learning Based on Task Relatedness and Loss", "ICML 2016")
+    version = "2"
     Params = AMTLParams
 
-    tolerance = 1e-5
-    # Not convex, and the later the round the more it amplifies rounding; these few reach what transfer there is.
-    max_rounds = 15
-    candidate_rounds = 3
+    tolerance = 1e-6
+    max_rounds = 1000
 
     def supports(self, problem: Problem, recipe: Recipe) -> str | None:
         """Binary tasks, or regressions with one output."""
         return linear_support(problem)
 
     def solve(self, data: LinearData, params: AMTLParams) -> LinearSolution:
-        """By the solver that the hyperparameters name."""
-        solver = self._alternate if params.solver == "alternating" else self._curriculum
-        weights, transfer = solver(data, params)
-        n_parameters = data.n_tasks * (data.n_features + data.n_tasks - 1)
-        return LinearSolution(weights, n_parameters, learned={"transfer": transfer})
+        """By the solver that the hyperparameters name.
 
-    def _alternate(self, data: LinearData, params: AMTLParams) -> tuple[Tensor, Tensor]:
-        """B given W, W given B, until the objective stops falling.
+        The residual is that of W at the best B for it, which is found exactly: the norm of the smallest subgradient of
+        (4) by W, over that of the gradient of the weighted losses at W = 0. The curriculum's is the largest of its
+        tasks', each as it enters.
+        """
+        solver = self._alternate if params.solver == "alternating" else self._curriculum
+        weights, transfer, residual = solver(data, params)
+        n_parameters = data.n_tasks * (data.n_features + data.n_tasks - 1)
+        return LinearSolution(weights, n_parameters, learned={"transfer": transfer}, residual=residual)
+
+    def _alternate(self, data: LinearData, params: AMTLParams) -> tuple[Tensor, Tensor, Tensor]:
+        """W given B, B given W, until W is optimal for the B that is best for it.
 
         It begins at lightly penalised single-task weights. At B = 0 eq. (4) is a ridge of weight gamma, whose solution
         for a large gamma is near 0: transfer from such predictors is of no use, and a start there would stay there.
@@ -86,49 +91,74 @@ class AMTL(SolverMethod):
         weights = light_ridge(data)
         others = 1.0 - torch.eye(data.n_tasks, dtype=weights.dtype, device=weights.device)
 
-        def step(trials: Tensor, state: State) -> tuple[State, Tensor]:
+        def combined(some: LinearData, here: AMTLParams, weights: Tensor, transfer: Tensor) -> Tensor:
+            v, costs = weights[:, : data.n_features], _costs(some, here) * _losses(some, here, weights)
+            return sparse_combinations(v, v, here.gamma, costs, others, transfer, here.nonnegative)
+
+        def step(trials: Tensor, state: State) -> tuple[State, Tensor, Tensor]:
             some, here = data.select(trials), _of_trials(params, trials)
-            weights, transfer = state
-            v = weights[:, : data.n_features]
-            costs = _costs(some, here) * _losses(some, here, weights)
-            transfer = sparse_combinations(v, v, here.gamma, costs, others, transfer, here.nonnegative, 20)
+            transfer = combined(some, here, *state)
+            weights = state[0]
             scale = 1.0 + _costs(some, here) * transfer.abs().sum(2)
-            weights = reconstructed_weights(some, scale, here.gamma, here.mu, transfer, weights, 15)
-            return (weights, transfer), objective(some, weights, transfer, here)
+            weights = reconstructed_weights(some, scale, here.gamma, here.mu, transfer, weights, 30)
+            transfer = combined(some, here, weights, transfer)
+            residual = stationarity(some, weights, transfer, here)
+            return (weights, transfer), objective(some, weights, transfer, here), residual
 
-        state = (weights, weights.new_zeros(len(weights), data.n_tasks, data.n_tasks))
-        weights, transfer = descend(step, state, self.tolerance, self.max_rounds)
-        return weights, transfer
+        start = combined(data, params, weights, weights.new_zeros(len(weights), data.n_tasks, data.n_tasks))
+        (weights, transfer), residual = descend(step, (weights, start), self.tolerance, self.max_rounds)
+        return weights, transfer, residual
 
-    def _curriculum(self, data: LinearData, params: AMTLParams) -> tuple[Tensor, Tensor]:
+    def _curriculum(self, data: LinearData, params: AMTLParams) -> tuple[Tensor, Tensor, Tensor]:
         """Tasks enter one at a time, as combinations of those before them; the next is the one of least loss."""
         weights = sparse_ridge(data, params.gamma, params.mu, start=ridge(data, params.gamma))
         entered = torch.zeros_like(data.n_train)
         transfer = weights.new_zeros(len(weights), data.n_tasks, data.n_tasks)
+        worst = weights.new_zeros(len(weights))
+        every = torch.arange(len(weights), device=weights.device)
         for _ in range(data.n_tasks):
-            weights, transfer = self._candidates(data, params, weights, transfer, entered)
+            weights, transfer, residuals = self._candidates(data, params, weights, transfer, entered)
             losses = _losses(data, params, weights).masked_fill(entered > 0, torch.inf)
-            entered[torch.arange(len(entered)), losses.argmin(1)] = 1.0
-        return weights, transfer
+            chosen = losses.argmin(1)
+            entered[every, chosen] = 1.0
+            worst = worst.maximum(residuals[every, chosen])
+        return weights, transfer, worst
 
     def _candidates(
         self, data: LinearData, params: AMTLParams, weights: Tensor, transfer: Tensor, entered: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Tasks still outside: min of L_t + gamma |w_t - W b|^2 + alpha sum_s |b_s| L_s, W and s those that entered."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Tasks still outside: min of L_t + gamma |w_t - W b|^2 + alpha sum_s |b_s| L_s, W and s those that entered.
+
+        Returns:
+            Weights, transfer, and the residual of every task [R, T], 0 of those that had entered.
+        """
         d = data.n_features
-        known = weights * entered[:, None]
-        costs = _costs(data, params) * _losses(data, params, weights)
         outside = 1.0 - entered[:, None]
-        allowed = entered[:, :, None] * outside
-        for _ in range(self.candidate_rounds):
-            v, start = weights[:, :d], transfer * outside
-            found = sparse_combinations(known[:, :d], v, params.gamma, costs, allowed, start, params.nonnegative, 20)
-            transfer = torch.where(outside > 0, found, transfer)
-            centre = known @ found
-            moved = ridge(data, params.gamma, centre, weights)
-            moved = sparse_ridge(data, params.gamma, params.mu, moved, centre)
-            weights = torch.where(outside > 0, moved, weights)
-        return weights, transfer
+        known, allowed = weights * entered[:, None], entered[:, :, None] * outside
+        costs = _costs(data, params) * _losses(data, params, weights)
+        residuals = weights.new_zeros(len(weights), data.n_tasks)
+
+        def step(trials: Tensor, state: State) -> tuple[State, Tensor, Tensor]:
+            some, here, out = data.select(trials), _of_trials(params, trials), outside[trials]
+            w, b = state
+            bases, dear = known[trials], costs[trials]
+            moved = ridge(some, here.gamma, bases @ b, w)
+            moved = sparse_ridge(some, here.gamma, here.mu, moved, bases @ b)
+            w = torch.where(out > 0, moved, w)
+            v = w[:, :d]
+            b = sparse_combinations(bases[:, :d], v, here.gamma, dear, allowed[trials], b, here.nonnegative)
+            apart = torch.nn.functional.pad((v - bases[:, :d] @ b) * out, (0, 0, 0, data.n_rows - d))
+            losses, gradient = some.losses_and_gradient(w)
+            slope = gradient + 2.0 * here.gamma[:, None, None] * apart
+            l1 = here.mu[:, None, None] * features_only(some, w)
+            each = relative(smallest_subgradient(slope, w, l1) * out, some.gradient_at_zero(), (1,))
+            residuals[trials] = each
+            value = (losses * out[:, 0]).sum(1) + here.gamma * apart.square().sum((1, 2))
+            value = value + (dear[:, :, None] * b.abs()).sum((1, 2)) + (l1 * (w * out).abs()).sum((1, 2))
+            return (w, b), value, each.amax(1)
+
+        (weights, found), _ = descend(step, (weights, transfer * outside), self.tolerance, self.max_rounds)
+        return weights, torch.where(outside > 0, found, transfer), residuals
 
 
 def _of_trials(params: AMTLParams, trials: Tensor) -> AMTLParams:
@@ -156,6 +186,18 @@ def objective(data: LinearData, weights: Tensor, transfer: Tensor, params: AMTLP
     scale = 1.0 + _costs(data, params) * transfer.abs().sum(2)
     apart = (w - w @ transfer).square().sum((1, 2))
     return (scale * _losses(data, params, weights)).sum(1) + params.gamma * apart + params.mu * w.abs().sum((1, 2))
+
+
+def stationarity(data: LinearData, weights: Tensor, transfer: Tensor, params: AMTLParams) -> Tensor:
+    """The relative residual of (4) by W, where B is optimal: [R]."""
+    w, d = weights[:, : data.n_features], data.n_features
+    scale = 1.0 + _costs(data, params) * transfer.abs().sum(2)
+    apart = w - w @ transfer
+    pull = 2.0 * params.gamma[:, None, None] * (apart - apart @ transfer.mT)
+    slope = scale[:, None] * data.losses_and_gradient(weights)[1]
+    slope = slope + torch.nn.functional.pad(pull, (0, 0, 0, data.n_rows - d))
+    l1 = params.mu[:, None, None] * features_only(data, weights)
+    return relative(smallest_subgradient(slope, weights, l1), scale[:, None] * data.gradient_at_zero(), (1, 2))
 
 
 @hookimpl

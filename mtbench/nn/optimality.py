@@ -1,0 +1,34 @@
+"""How far from optimal a solver ended: the residual of the optimality conditions, relative to the forces at work.
+
+At a minimum (of a non-convex objective: at a stationary point) the gradient of what is smooth balances the penalties that
+have kinks: 0 is a subgradient. The residual is the norm of the smallest subgradient, over a norm that says what would be
+large: that of the losses' gradient at weights 0, or of the penalties. It has no unit; 0 is optimal.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def smallest_subgradient(slope: Tensor, x: Tensor, l1: Tensor, nonnegative: bool = False) -> Tensor:
+    """The smallest subgradient of f(x) + sum_i l_i |x_i|, number by number.
+
+    Args:
+        slope: The gradient of f at x.
+        x: Where.
+        l1: l, not negative, broadcasting over x.
+        nonnegative: Whether x must be, so that nothing at 0 can go below.
+    """
+    moving = slope + l1 * x.sign()
+    resting = (slope + l1).clamp(max=0.0)
+    if not nonnegative:
+        resting = resting + (slope - l1).clamp(min=0.0)
+    return torch.where(x != 0, moving, resting)
+
+
+def relative(subgradient: Tensor, scale: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """The norm of a subgradient over that of a scale, along `dims`; 0 where the subgradient is 0."""
+    size = torch.linalg.vector_norm(subgradient, dim=dims)
+    unit = torch.linalg.vector_norm(scale, dim=dims)
+    return torch.where(size > 0, size / unit, 0.0)
