@@ -78,7 +78,9 @@ class GOMTL(SolverMethod):
         tried = [self._descend(turned, params, start, self.trial_rounds) for start in starts]
         finals = []
         for place in _best([objective for _, objective, _ in tried], self.n_finalists):
-            finals.append(self._descend(turned, params, _chosen([state for state, _, _ in tried], place), self.max_rounds))
+            finals.append(
+                self._descend(turned, params, _chosen([state for state, _, _ in tried], place), self.max_rounds)
+            )
         (first,) = _best([objective for _, objective, _ in finals], 1)
         bases, coefficients = _chosen([state for state, _, _ in finals], first)
         (residual,) = _chosen([(residual,) for _, _, residual in finals], first)

@@ -73,6 +73,12 @@ def parse(words):
         name, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
 
 
+def _started_by_python(module: str) -> str:
+    """What `python -m` starts: of a package its `__main__`."""
+    spec = importlib.util.find_spec(module)
+    return f"{module}.__main__" if spec.submodule_search_locations else module
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_exists(command):
     words = shlex.split(command)
@@ -81,7 +87,7 @@ def test_every_command_exists(command):
     elif words[0] == "make":
         assert set(words[1:]) <= set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     elif words[:2] == ["python", "-m"]:
-        source = Path(importlib.util.find_spec(words[2]).origin).read_text()
+        source = Path(importlib.util.find_spec(_started_by_python(words[2])).origin).read_text()
         assert all(f'"{option}"' in source for option in words if option.startswith("--"))
     else:
         assert (ROOT / words[0]).is_file()
