@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp
 
 from mtbench.errors import DataError, UnknownName
 from mtbench.tasks import Array, Layout, Part, Problem, TaskKind
@@ -156,6 +155,8 @@ def _loss(problem: Problem, part: Part, predictions: Array) -> Array:
     for task, (p, y) in zip(problem.tasks, _task_blocks(problem, part, predictions), strict=True):
         p = p.astype(np.float64)
         if task.kind is TaskKind.MULTICLASS:
+            from scipy.special import logsumexp  # as long to import as a small network takes to train
+
             picked = np.take_along_axis(p, np.broadcast_to(y[None, :, :1].astype(int), (len(p), len(y), 1)), 2)
             loss = logsumexp(p, axis=2, keepdims=True) - picked
         elif task.kind is TaskKind.REGRESSION:
