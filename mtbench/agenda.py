@@ -68,6 +68,7 @@ class Training:
     phase: Phase
     stack: Stack
     again: bool = False  # its worker was killed once in this run
+    predicted_bytes: int | None = None  # where measuring its stack size has told
 
 
 class Agenda:
@@ -86,6 +87,7 @@ class Agenda:
         self._study, self._store, self._n_slots = study, store, n_slots
         self._finished = store.finished_ids()
         self._sizes: dict[str, int] = {}  # by cell key, the largest stack size measured so far
+        self._memory: dict[str, int] = {}  # by id of a stack, the bytes it is predicted to take
         self._scanned: list[StackColumns] = []
         self.queue: deque[Calibration | Training] = deque()
 
@@ -155,6 +157,7 @@ class Agenda:
             for ids in division.stacks:
                 if open_ids.intersection(ids) and by_id.keys() >= set(ids):
                     stacks += _stacks([ids], trials)
+                    self._note_memory(stacks[-1:], division.facts)
                     open_ids.difference_update(ids)
         return stacks, [trial for trial in trials if trial.id in open_ids]
 
@@ -176,12 +179,20 @@ class Agenda:
         n_slots = 1 if self._study.stack_size != "auto" else self._n_slots
         ids = [[trial.id for trial in stack.trials] for stack in divide(group, int(facts["stack_size"]), n_slots)]
         agreed = self._store.divisions.keep(phase.planned.cell.key, ids, facts, self._store.step)
-        self._enqueue(phase, _stacks(agreed, group))
+        stacks = _stacks(agreed, group)
+        self._note_memory(stacks, facts)
+        self._enqueue(phase, stacks)
+
+    def _note_memory(self, stacks: Iterable[Stack], facts: Mapping[str, Any]) -> None:
+        predicted = facts.get("predicted_bytes") or {}
+        for stack in stacks:
+            if (n_bytes := predicted.get(str(len(stack.trials)))) is not None:
+                self._memory[stack.id] = int(n_bytes)
 
     def _enqueue(self, phase: Phase, stacks: Iterable[Stack]) -> None:
         for stack in stacks:
             phase.open_stacks += 1
-            self.queue.append(Training(phase, stack))
+            self.queue.append(Training(phase, stack, predicted_bytes=self._memory.get(stack.id)))
 
     def _selected(self, planned: PlannedCell) -> list[Trial]:
         """The refit trials of a cell whose search is over."""

@@ -7,7 +7,7 @@ import importlib
 import pkgutil
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -70,14 +70,19 @@ def distribution_of(entry: metadata.EntryPoint) -> tuple[str, str]:
     return (entry.dist.name, entry.dist.version) if entry.dist is not None else ("unknown", "unknown")
 
 
-def installed_plugins() -> Iterator[Found]:
+def installed_plugins(only: Collection[str] | None = None) -> Iterator[Found]:
     """Every plugin that installed distributions offer, each imported on its own, each once.
 
     An entry point that names a package offers the package and each of its modules, but those whose name begins with an
     underscore, as plugins of their own: there, a new file is a new method.
+
+    Args:
+        only: Names of those to import; None for all. A package of theirs is imported, as Python must, and not given.
     """
     seen: set[str] = set()
     for entry in entry_points():
+        if only is not None and not any(name == entry.value or name.startswith(entry.value + ".") for name in only):
+            continue
         found = _import(entry.value, entry.load, *distribution_of(entry))
         names = [entry.value]
         if isinstance(found.plugin, ModuleType) and hasattr(found.plugin, "__path__"):
@@ -85,7 +90,7 @@ def installed_plugins() -> Iterator[Found]:
             inside = [m.name for m in pkgutil.iter_modules(found.plugin.__path__) if not m.name.startswith("_")]
             names += [f"{found.plugin.__name__}.{name}" for name in inside]
         for name in names:
-            if name not in seen:
+            if name not in seen and (only is None or name in only):
                 seen.add(name)
                 yield found if name == entry.value else _module(name, found.owner)
 

@@ -7,7 +7,7 @@ that raises never changes a result. Importing this module does not import torch;
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,11 +44,23 @@ def load_plugins(files: Sequence[Path] = ()) -> Plugins:
         except PluginError as error:
             plugins.warn(str(error))
     names.write(names.Names(fingerprint, sorted(plugins.methods), sorted(plugins.datasets)))
-    for path in {path.resolve(): path for path in files}.values():
-        n_warnings = len(plugins.warnings)
-        plugins.add(plugin_file(path))
-        if len(plugins.warnings) > n_warnings:
-            raise PluginError(plugins.warnings[n_warnings])
+    plugins.add_files(files)
+    return plugins
+
+
+def load_modules(modules: Collection[str], files: Sequence[Path] = ()) -> Plugins:
+    """Loads some installed plugins, by name, then plugin files: no other is imported.
+
+    Raises:
+        PluginError: A plugin file is at fault.
+    """
+    plugins = Plugins()
+    for found in installed_plugins(modules):
+        try:
+            plugins.add(found)
+        except PluginError as error:
+            plugins.warn(str(error))
+    plugins.add_files(files)
     return plugins
 
 
@@ -102,6 +114,18 @@ class Plugins:
             for implementation in self._hooks.implementations(hook_name, found.plugin):
                 for cls in self._provided(owner, hook_name, implementation):
                     self._take(owner, cls, registry, check)
+
+    def add_files(self, files: Sequence[Path]) -> None:
+        """Registers plugin files, each once.
+
+        Raises:
+            PluginError: One is at fault.
+        """
+        for path in {path.resolve(): path for path in files}.values():
+            n_warnings = len(self.warnings)
+            self.add(plugin_file(path))
+            if len(self.warnings) > n_warnings:
+                raise PluginError(self.warnings[n_warnings])
 
     def method(self, name: str) -> type[Method]:
         """The method of that name.

@@ -5,6 +5,7 @@ Nothing depends on the order in which stacks end.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Sequence
@@ -18,11 +19,12 @@ from mtbench.bases import Bases
 from mtbench.engines import Engine, Job, JobFailed
 from mtbench.engines.progress import latest
 from mtbench.grid import PlannedCell
+from mtbench.plugin_sources import FILE
 from mtbench.plugins import Plugins
 from mtbench.provenance import Facts
 from mtbench.store import Claim, Store, clear_leftovers, decode, encode
 from mtbench.study import Study
-from mtbench.trials import Stack, StackResult, Status, Trial
+from mtbench.trials import Cell, Stack, StackResult, Status, Trial
 from mtbench.watcher import Summary, Watcher
 
 _POLL = 0.2
@@ -165,17 +167,22 @@ class Runner:
         name: str,
     ) -> Path:
         log = self._store.path / "logs" / f"{name}.log"
+        files, modules = self._providers(trials[0].cell)
+        provenance = {}
+        if isinstance(work, Training):
+            provenance = {**self._facts.of(work.phase.planned), "predicted_bytes": work.predicted_bytes}
         job = Job(
             kind,
             tuple(trials),
             trials[0].cell.options,
             self._root,
-            tuple(self._study.plugins),
+            files,
             log,
             self._study.time_limit,
-            self._facts.of(work.phase.planned) if kind == "train" else {},
+            provenance,
             self._checkpoint(name) if kind == "train" else None,
             self._bases.of(work.phase.planned, trials),
+            modules,
         )
         try:
             self._flights[self._engine.submit(job)] = _Flight(work, claim, log)
@@ -184,6 +191,13 @@ class Runner:
                 claim.release()
             raise
         return log
+
+    def _providers(self, cell: Cell) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+        """The plugin files, and the installed plugins, that offer a cell's method and data set."""
+        owners = [self._plugins.owner(name) for name in (cell.method, cell.dataset)]
+        named = {owner.plugin for owner in owners if owner.distribution == FILE}
+        files = tuple(path for path in self._study.plugins if str(path) in named)
+        return files, tuple(dict.fromkeys(owner.plugin for owner in owners if owner.distribution != FILE))
 
     def _checkpoint(self, stack_id: str) -> Path:
         """Where a half-trained stack is kept until it is finished."""
@@ -216,7 +230,7 @@ class Runner:
         if isinstance(error, JobFailed) and error.status is Status.KILLED and not work.again:
             # Chance kills should not decide what the search selects; what kills again is left for another run.
             self.summary.notes.append(f"{work.stack.cell.label}: trained a stack once more: {error}")
-            self._agenda.queue.appendleft(Training(work.phase, work.stack, again=True))
+            self._agenda.queue.appendleft(dataclasses.replace(work, again=True))
             return
         self._settle(work, decode(image))
 

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.io import loadmat
 
 from mtbench import (
     Dataset,
@@ -77,6 +76,8 @@ class USPS(Dataset):
     def load(self, root: Path, split: int, options: Any) -> Problem:
         """Reads the published split, or draws another from its rows."""
         self.check_split(split)
+        from scipy.io import loadmat  # imported where a file is read
+
         content = loadmat(verified(DIGITS, root, self.name))
         published: Published = {
             part: (content[f"{key}_x"], content[f"{key}_y"], content[f"{key}_y"].ravel().astype(np.int64) - 1)
@@ -141,6 +142,8 @@ class AMTLImbalanced(Dataset):
 
 def _regression(path: Path, dataset: str, purpose: str, split: int) -> Problem:
     """The problem in a file of regression tasks; `purpose` names the draw of further splits."""
+    from scipy.io import loadmat  # imported where a file is read
+
     content = loadmat(path)
     published: Published = {}
     for part, key in PARTS.items():

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from mtbench import Dataset, Part, Problem, Recipe, Reference, Task, TaskKind, draw_by_group, hookimpl, seed_from
 
@@ -37,6 +36,8 @@ class Digits(Dataset):
     def load(self, root: Path, split: int, options: Any) -> Problem:
         """Draws a split; reads nothing below the root."""
         self.check_split(split)
+        from sklearn.datasets import load_digits  # scikit-learn takes a second to import
+
         pixels, classes = load_digits(return_X_y=True)
         inputs = (pixels / 16).astype(np.float32)
         labels = np.eye(10, dtype=np.float32)[classes]

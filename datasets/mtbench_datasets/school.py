@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
 
 from mtbench import (
     Dataset,
@@ -74,6 +73,8 @@ class School(Dataset):
     def load(self, root: Path, split: int, options: Any) -> Problem:
         """Reads the matrix and one of the published splits."""
         self.check_split(split)
+        from scipy.io import loadmat  # imported where a file is read
+
         matrix = loadmat(verified(MATRIX, root, self.name))
         published = loadmat(verified(SPLITS[split], root, self.name))
         # Stored as uint8, in which sums and squares would wrap around.

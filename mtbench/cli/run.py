@@ -6,7 +6,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,6 +17,7 @@ from mtbench.cli.completion import complete_datasets, complete_methods
 from mtbench.cli.options import by_dataset, data_option, pairs, plugin_option, plugins_with_warnings
 
 if TYPE_CHECKING:
+    from mtbench.engines import Engine
     from mtbench.grid import PlannedCell
     from mtbench.plugins import Plugins
     from mtbench.study import Study
@@ -64,8 +65,9 @@ def run(study_file: Path | None, root: Path, plugin_files: tuple[Path, ...], dry
       mtbench run --methods amtfl --datasets digits --set amtfl.alpha=0.1,0.01 --recipe digits.max_epochs=20
       mtbench run study.toml --dry-run
     """
-    with _interruptible():
+    with _interruptible(), ExitStack() as ends:
         study = _study(study_file, plugin_files, given)
+        engine = None if dry_run else _early_engine(study, ends)
         plugins = plugins_with_warnings(study.plugins)
         # Imported late, so that mistakes above are answered without waiting for torch.
         from mtbench.engines.chosen import engine_class
@@ -78,7 +80,8 @@ def run(study_file: Path | None, root: Path, plugin_files: tuple[Path, ...], dry
             _show_plan(cells, study)
             return
         n_told = len(plugins.warnings)
-        summary = _run(study, cells, plugins, root)
+        summary = _run(study, cells, plugins, root, engine or _later_engine(study, plugins, ends))
+        ends.close()  # what an engine has to say of its end is told, too
         for warning in plugins.warnings[n_told:]:
             click.echo(f"Warning: {warning}", err=True)
         _conclude(summary, cells, study)
@@ -94,20 +97,39 @@ def _warn_of_changes(study: Study, cells: Sequence[PlannedCell], plugins: Plugin
             click.echo(f"Warning: {warning}", err=True)
 
 
-def _run(study: Study, cells: Sequence[PlannedCell], plugins: Plugins, root: Path) -> Summary:
-    from mtbench.cli.display import display
+def _early_engine(study: Study, ends: ExitStack) -> Engine | None:
+    """The local engine, whose processes import torch while this one plans; None where the study names another."""
+    from mtbench.engines import LocalEngine
+
+    if study.engine != LocalEngine.name:
+        return None
+    engine = LocalEngine(study.devices)
+    ends.callback(_close, engine)
+    engine.prepare()
+    return engine
+
+
+def _later_engine(study: Study, plugins: Plugins, ends: ExitStack) -> Engine:
     from mtbench.engines.chosen import make_engine
+
+    engine = make_engine(study.engine, study.devices, plugins)
+    ends.callback(_close, engine)
+    return engine
+
+
+def _close(engine: Engine) -> None:
+    with _undisturbed():
+        engine.close()
+
+
+def _run(study: Study, cells: Sequence[PlannedCell], plugins: Plugins, root: Path, engine: Engine) -> Summary:
+    from mtbench.cli.display import display
     from mtbench.runner import Runner
     from mtbench.store import Store
 
-    engine = make_engine(study.engine, study.devices, plugins)
-    try:
-        store = Store.create(study.out)
-        with display(cells) as watcher:
-            return Runner(study, cells, store, engine, plugins, root, watcher).run()
-    finally:
-        with _undisturbed():
-            engine.close()
+    store = Store.create(study.out)
+    with display(cells) as watcher:
+        return Runner(study, cells, store, engine, plugins, root, watcher).run()
 
 
 @contextmanager

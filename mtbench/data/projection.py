@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh
 
 
 def principal_components(rows: NDArray[np.float64], k: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -19,6 +18,8 @@ def principal_components(rows: NDArray[np.float64], k: int) -> tuple[NDArray[np.
     Returns:
         The mean [d] and the directions [d, k]; `(rows - mean) @ directions` are the components [n, k].
     """
+    from scipy.linalg import eigh  # imported where it is used: most data sets need none of it
+
     centre = rows.mean(0)
     centred = rows - centre
     d = centred.shape[1]

@@ -23,12 +23,14 @@ class Job:
         trials: The trials to train, or to calibrate with.
         options: The data set's options.
         root: Where the data are.
-        plugin_files: Plugin files the user named.
+        plugin_files: Plugin files that offer the method or the data set.
         log: File that takes what the worker prints; progress goes beside it, with the ending ".progress".
         time_limit: Seconds after which the worker is killed; None for no limit.
         provenance: What the driver knows and the result should record.
         checkpoint: File that keeps a half-trained stack; the worker goes on from what is there.
         bases: By split and seed, the backbone to start from, where the recipe names a base.
+        modules: Installed plugins that offer the method or the data set; None to load all there are. No other plugin is
+            imported where a job runs, so that none can change its numbers.
     """
 
     kind: Literal["train", "calibrate"]
@@ -41,6 +43,7 @@ class Job:
     provenance: Mapping[str, Any]
     checkpoint: Path | None = None
     bases: Mapping[tuple[int, int], Mapping[str, Array]] = field(default_factory=dict)
+    modules: tuple[str, ...] | None = None
 
 
 class JobFailed(Exception):

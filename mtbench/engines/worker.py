@@ -87,9 +87,9 @@ def _print_fault() -> None:
 
 def _train(job: Job) -> bytes:
     from mtbench.store.image import encode
-    from mtbench.training import Checkpoint, predicted_bytes, train_stack
+    from mtbench.training import Checkpoint, train_stack
 
-    plugins = _plugins(job.plugin_files)
+    plugins = _plugins(job.plugin_files, job.modules)
     cell = job.trials[0].cell
     method, dataset = plugins.method(cell.method)(), plugins.dataset(cell.dataset)()
     problems = {split: _problem(job, split) for split in {trial.split for trial in job.trials}}
@@ -97,14 +97,12 @@ def _train(job: Job) -> bytes:
     checkpoint = None
     if job.checkpoint is not None:
         checkpoint = Checkpoint(job.checkpoint, job.trials, _code(job))
-    predicted = predicted_bytes(method, problems, job.trials, dataset, _device(), job.bases)
     result = train_stack(method, problems, job.trials, dataset, _device(), report, job.bases, checkpoint)
     tasks = next(iter(problems.values())).tasks
     result.provenance |= {
         **job.provenance,
         "python": platform.python_version(),
         "stack_size": len(job.trials),
-        "predicted_bytes": predicted,
         "task_names": [task.name for task in tasks],
         "n_tasks": len(tasks),
     }
@@ -119,7 +117,7 @@ def _code(job: Job) -> str:
 def _calibrate(job: Job) -> bytes:
     from mtbench.training.calibrate import calibrate
 
-    plugins = _plugins(job.plugin_files)
+    plugins = _plugins(job.plugin_files, job.modules)
     cell = job.trials[0].cell
     problems = {split: _problem(job, split) for split in {trial.split for trial in job.trials}}
     method, dataset = plugins.method(cell.method)(), plugins.dataset(cell.dataset)()
@@ -133,22 +131,27 @@ def _device() -> str:
 def _problem(job: Job, split: int) -> Problem:
     cell = job.trials[0].cell
     options = tuple(sorted(job.options.items()))
-    return _load(cell.dataset, options, split, job.root, job.plugin_files)
+    return _load(cell.dataset, options, split, job.root, job.plugin_files, job.modules)
 
 
 @functools.lru_cache(maxsize=16)
 def _load(
-    dataset: str, options: tuple[tuple[str, Any], ...], split: int, root: Path, plugin_files: tuple[Path, ...]
+    dataset: str,
+    options: tuple[tuple[str, Any], ...],
+    split: int,
+    root: Path,
+    plugin_files: tuple[Path, ...],
+    modules: tuple[str, ...] | None,
 ) -> Problem:
-    found = _plugins(plugin_files).dataset(dataset)()
+    found = _plugins(plugin_files, modules).dataset(dataset)()
     return found.load(root, split, found.Options(**dict(options)))
 
 
 @functools.lru_cache(maxsize=1)
-def _plugins(files: tuple[Path, ...]) -> Plugins:
-    from mtbench.plugins import load_plugins
+def _plugins(files: tuple[Path, ...], modules: tuple[str, ...] | None) -> Plugins:
+    from mtbench.plugins import load_modules, load_plugins
 
-    return load_plugins(files)
+    return load_plugins(files) if modules is None else load_modules(modules, files)
 
 
 def _progress_writer(path: Path) -> Any:

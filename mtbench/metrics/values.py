@@ -7,7 +7,6 @@ shared layout and [R, n, C] (each row the outputs of its own task) in the own la
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import logsumexp
 
 from mtbench.metrics.blocks import Block, blocks
 from mtbench.tasks import Array, Part, Problem, TaskKind
@@ -83,6 +82,8 @@ def _losses(block: Block) -> Array:
     p, y = block.outputs.astype(np.float64), block.labels
     if block.task.kind is TaskKind.MULTICLASS:
         picked = np.take_along_axis(p, np.broadcast_to(y[None, :, :1].astype(int), (len(p), len(y), 1)), 2)
+        from scipy.special import logsumexp  # takes as long to import as a small network to train
+
         return np.asarray(logsumexp(p, axis=2, keepdims=True) - picked)
     if block.task.kind is TaskKind.REGRESSION:
         return np.asarray((p - y) ** 2)

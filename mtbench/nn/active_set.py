@@ -77,7 +77,7 @@ def _settle(gram: Tensor, trial: Tensor, q: Tensor, x: Tensor, support: Tensor) 
 
 
 def solve_on(gram: Tensor, trial: Tensor, right: Tensor, support: Tensor) -> Tensor:
-    """x of K x = q on each support, and 0 elsewhere: K of the trial int64 [M], q and support [M, T] -> [M, T]."""
+    """X of K x = q on each support, and 0 elsewhere: K of the trial int64 [M], q and support [M, T] -> [M, T]."""
     width = max(int(support.sum(1).max()), 1)
     at = torch.argsort((~support).to(torch.int8), dim=1, stable=True)[:, :width]
     used = support.gather(1, at)

@@ -237,13 +237,15 @@ class _MaxPool(torch.autograd.Function):
         return tuple(_unfolded(one, 1, n) for one in found), (1, 1)
 
 
-def aligned(value: Tensor) -> Tensor:
+def aligned(value: Tensor | None) -> Tensor | None:
     """The same numbers where a GPU's vector instructions can read them: at an address that is a multiple of 16 bytes.
 
     Parameters are parts of one long row, and cuDNN's batch norm of images channels last reads scale and shift four
     numbers at a time without asking: "misaligned address" (torch 2.11, cuDNN 9.19).
     """
-    return value.clone() if value.device.type == "cuda" and value.data_ptr() % 16 else value
+    if value is None or value.device.type != "cuda" or value.data_ptr() % 16 == 0:
+        return value
+    return value.clone()
 
 
 def _front(value: Tensor, dim: int | None, n: int) -> Tensor:

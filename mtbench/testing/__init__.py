@@ -22,4 +22,6 @@ def __getattr__(name: str) -> Any:
 
     # Before the import: pytest then shows the values of a failed assertion, as it does in a test file.
     pytest.register_assert_rewrite(_HOMES[name])
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value

@@ -57,7 +57,7 @@ def test_the_imbalanced_variant_trains_on_the_first_images_of_each_class(root_of
     train, validation, test = (problem.parts[name] for name in ("train", "validation", "test"))
     assert train.labels.sum(0).tolist() == [200, 180, 160, 140, 120, 100, 80, 60, 40, 20]
     assert [part.n_rows for part in (train, validation, test)] == [1100, 58900, 10000]
-    assert train.inputs.base is validation.inputs.base is test.inputs.base
+    assert train.inputs.place == validation.inputs.place == test.inputs.place
     nines = np.flatnonzero(np.asarray(problem.refit().parts["train"].labels)[:, 9])
     assert len(nines) == 5949
     assert not set(train.inputs.index) & set(validation.inputs.index)
