@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from dataclasses import replace
 import pytest
 import torch
 from mtbench_methods.stl import STL, objective
