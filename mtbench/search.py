@@ -40,7 +40,7 @@ def own_range(known: Hyperparameter, values: Sequence[object], owner: str) -> Hy
             f"{', '.join(map(str, values))}."
         )
     span = _read(known, texts[0], owner)
-    inside = min(span.grid) <= known.default <= max(span.grid)  # type: ignore[type-var, operator]
+    inside = min(span.grid) <= known.default <= max(span.grid)  # type: ignore[operator]
     default = known.default if inside else span.grid[len(span.grid) // 2]
     return dataclasses.replace(
         known, default=known.parse(values[0], owner) if len(values) == 2 else default, range=span
