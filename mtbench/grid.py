@@ -176,7 +176,8 @@ def _base(study: Study, plugins: Plugins, loaded: _Loaded) -> PlannedCell:
         keep="backbone",
     )
     cell = _identity(method, plugins.owner(method.name).distribution, loaded, own)
-    defaults = {name: known.default for name, known in hyperparameters(type(method), own, loaded.scale).items()}
+    # As declared, whatever the scale of the data: a base is part of the recipe, not of a search.
+    defaults = {name: known.default for name, known in hyperparameters(type(method), own).items()}
     return PlannedCell(
         dataclasses.replace(cell, role="base"),
         method,

@@ -92,6 +92,9 @@ def _loss_and_spread(task: Task, labels: Array) -> tuple[float, float]:
         return 0.0, 1.0
     if task.kind is TaskKind.REGRESSION:
         variance = float(np.mean([column.var() for column in known]))
+        # What rounding leaves of a constant is no variance.
+        if variance <= 1e-12 * max(float(np.square(column).mean()) for column in known):
+            return 0.0, 1.0
         return variance, float(np.sqrt(variance))
     if task.kind is TaskKind.MULTICLASS:
         return _entropy(np.unique(known[0], return_counts=True)[1] / len(known[0])), 1.0

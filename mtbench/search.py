@@ -21,7 +21,7 @@ def own_range(known: Hyperparameter, values: Sequence[object], owner: str) -> Hy
 
     Args:
         known: The hyperparameter.
-        values: What the study says: "low:high", or a value for draw 0 and "low:high".
+        values: What the study says: "low:high" or "a|b|c", alone or after the value of draw 0.
         owner: Name of the method, for the message.
 
     Returns:
@@ -30,26 +30,34 @@ def own_range(known: Hyperparameter, values: Sequence[object], owner: str) -> Hy
     Raises:
         StudyError: It is no range, or there are further values beside it.
     """
-    texts = [value for value in values if isinstance(value, str) and ":" in value]
+    texts = [value for value in values if isinstance(value, str) and (":" in value or "|" in value)]
     if not texts or known.kind not in (float, int):
         return None
     where = f"{owner}.{known.name}"
-    if len(texts) > 1 or len(values) > 2 or values[-1] is not texts[0]:
-        raise StudyError(f"{where} must be one range 'low:high', after the value of draw 0 if any; found {values!r}.")
-    low, high = (known.parse(end, owner) for end in texts[0].split(":", 1))
-    assert isinstance(low, int | float)
-    assert isinstance(high, int | float)
-    log = low > 0 and (known.range is None or known.range.log)
+    if len(texts) > 1 or len(values) > 2 or values[-1] != texts[0]:
+        raise StudyError(
+            f"{where} must be one range 'low:high' or one list 'a|b|c', after the value of draw 0 if any; found "
+            f"{', '.join(map(str, values))}."
+        )
+    span = _read(known, texts[0], owner)
+    inside = min(span.grid) <= known.default <= max(span.grid)  # type: ignore[operator]
+    default = known.default if inside else span.grid[len(span.grid) // 2]
+    return dataclasses.replace(
+        known, default=known.parse(values[0], owner) if len(values) == 2 else default, range=span
+    )
+
+
+def _read(known: Hyperparameter, text: str, owner: str) -> Range:
+    """The range that a text says."""
+    if "|" in text:
+        return Range(tuple(known.parse(part, owner) for part in text.split("|")))
+    low, high = (float(known.parse(end, owner)) for end in text.split(":", 1))
     if not low < high:
-        raise StudyError(f"{where} must be a range from a smaller to a larger number; found '{texts[0]}'.")
+        raise StudyError(f"{owner}.{known.name} must be a range from a smaller to a larger number; found '{text}'.")
+    log = low > 0 and (known.range is None or known.range.log)
     points = np.geomspace(low, high, _GRID_POINTS) if log else np.linspace(low, high, _GRID_POINTS)
-    grid = tuple(dict.fromkeys(known.kind(round(p)) if known.kind is int else float(f"{p:.6g}") for p in points))
-    if len(values) == 2:
-        default = known.parse(values[0], owner)
-    else:
-        inside = isinstance(known.default, int | float) and low <= known.default <= high
-        default = known.default if inside else grid[len(grid) // 2]
-    return dataclasses.replace(known, default=default, range=Range(grid, low, high, log))
+    rounded = [round(p) if known.kind is int else float(f"{p:.6g}") for p in points]
+    return Range(tuple(dict.fromkeys(rounded)), low, high, log)
 
 
 def searched(

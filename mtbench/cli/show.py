@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from mtbench.dataset import Dataset
 from mtbench.errors import UnknownName
 from mtbench.hyperparameters import Hyperparameter, describe
 from mtbench.plugins import Plugins
+from mtbench.scale import COUNTS, UNITS
 
 if TYPE_CHECKING:
     from mtbench.method import Method
@@ -63,6 +65,7 @@ def show_method(plugins: Plugins, method: type[Method]) -> None:
         rows.append(["learning_rate", "float", "the recipe's", "", "", "given by the data set's recipe"])
     if rows:
         print_table(["name", "type", "default", "grid", "range", "meaning"], rows, "\nHyperparameters")
+    _explain_units(list(describe(method.Params).values()))
 
 
 def show_dataset(plugins: Plugins, dataset: type[Dataset], root: Path) -> None:
@@ -102,12 +105,22 @@ def _facts(facts: dict[str, str]) -> None:
         say(f"{name:<{width}}  {value}")
 
 
+def _explain_units(known: Sequence[Hyperparameter]) -> None:
+    """Says what defaults and ranges are multiples of, where they are."""
+    words = {h.per: UNITS[h.per] for h in known if h.per} | {h.up_to: COUNTS[h.up_to] for h in known if h.up_to}
+    if words:
+        click.echo("\nBy the training rows of split 0 of the data set, rounded to one digit:")
+        for word, meaning in words.items():
+            click.echo(f"  {word}: {meaning}")
+
+
 def _hyperparameter_row(h: Hyperparameter) -> list[str]:
     """Name, type, default, grid, range and meaning, as text."""
     grid, span = "", ""
     if h.range is not None:
-        grid = ", ".join(map(str, h.range.grid))
+        grid = ", ".join(map(str, h.range.grid)) + (f", up to the {h.up_to}" if h.up_to else "")
         if h.range.low is not None and h.range.high is not None:
             span = f"{h.range.low:g} to {h.range.high:g}{', logarithmic' if h.range.log else ''}"
     meaning = f"{h.help} (ramped)".lstrip() if h.ramped else h.help
+    meaning = f"{meaning}; all in units of the {h.per}".lstrip("; ") if h.per else meaning
     return [h.name, h.kind.__name__, str(h.default), grid, span, meaning]

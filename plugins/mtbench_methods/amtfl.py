@@ -20,6 +20,7 @@ from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, hookimpl,
 from mtbench.nn.shallow import FeedbackNet
 
 _POWERS_OF_TEN = (1.0, 0.1, 0.01, 0.001, 0.0001)
+_LIGHT = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +37,11 @@ class AMTFLParams:
     """
 
     alpha: float = tunable(
-        0.1, grid=_POWERS_OF_TEN, low=1e-7, high=10.0, per="weight", help="sparsity of the feedback A"
+        0.1, grid=_POWERS_OF_TEN, low=1e-4, high=1.0, per="weight", help="sparsity of the feedback A"
     )
-    gamma: float = tunable(
-        0.01, grid=_POWERS_OF_TEN, low=1e-9, high=10.0, per="loss", help="weight of the reconstruction of Z"
-    )
-    mu: float = tunable(1e-3, low=1e-9, high=10.0, per="task_slope", help="l1 on S")
-    lambda_: float = tunable(1e-3, low=1e-9, high=10.0, per="loss", help="l2 on L")
+    gamma: float = tunable(1e-3, grid=_LIGHT, low=1e-6, high=0.1, per="loss", help="weight of the reconstruction of Z")
+    mu: float = tunable(1e-3, low=1e-6, high=0.3, per="task_slope", help="l1 on S")
+    lambda_: float = tunable(1e-3, low=1e-6, high=0.3, per="loss", help="l2 on L")
     nu: float = tunable(0.0, help="l1 on L")
     delta: float = tunable(0.0, help="offset delta / sqrt(N_t) of each task's loss")
 

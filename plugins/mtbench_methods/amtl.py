@@ -44,11 +44,11 @@ class AMTLParams:
         solver: "alternating" between W and B, or "curriculum": tasks enter one at a time, and never change after.
     """
 
-    alpha: float = tunable(0.1, grid=(1e-2, 1e-1, 1.0), low=0.003, high=10.0, help="cost of transfer")
+    alpha: float = tunable(0.1, grid=(1e-2, 1e-1, 1.0), low=0.01, high=30.0, help="cost of transfer")
     gamma: float = tunable(
-        1.0, grid=(1e-2, 1e-1, 1.0, 10.0), low=1e-6, high=1e4, per="task_curvature", help="weight of |W - W B|^2"
+        1.0, grid=(1e-2, 1e-1, 1.0, 10.0), low=1e-4, high=3e3, per="task_curvature", help="weight of |W - W B|^2"
     )
-    delta: float = tunable(0.3, grid=(0.3,), low=0.01, high=10.0, help="loss added to tasks, the smaller the more")
+    delta: float = tunable(0.3, grid=(0.3,), low=0.03, high=3.0, help="loss added to tasks, the smaller the more")
     mu: float = tunable(0.0, help="l1 norm of the weights")
     nonnegative: bool = tunable(True, help="B >= 0")
     imbalance: bool = tunable(False, help="transfer from task t costs 1 / sqrt(N_t)")

@@ -31,7 +31,7 @@ class CNNParams:
         lambda_: Weight of half the squared norms of all layers.
     """
 
-    lambda_: float = tunable(1e-4, grid=_DECAYS, low=1e-6, high=1e-2, help="l2 on all layers")
+    lambda_: float = tunable(1e-4, grid=_DECAYS, low=1e-6, high=1e-2, per="loss", help="l2 on all layers")
 
 
 class CNN(GradientMethod):
@@ -71,8 +71,8 @@ class MTCNNParams:
         lambda_: Weight of half the squared norms of the layers below.
     """
 
-    mu: float = tunable(1e-4, grid=_DECAYS, low=1e-6, high=1e-2, help="l1 on S")
-    lambda_: float = tunable(1e-4, low=1e-6, high=1e-2, help="l2 below S")
+    mu: float = tunable(1e-4, grid=_DECAYS, low=1e-6, high=1e-2, per="task_loss", help="l1 on S")
+    lambda_: float = tunable(1e-4, low=1e-6, high=1e-2, per="loss", help="l2 below S")
 
 
 class MTCNN(GradientMethod):

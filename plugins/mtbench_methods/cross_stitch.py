@@ -49,7 +49,9 @@ class CrossStitchParams:
 
     per_channel: bool = False
     rate: int = tunable(100, choices=(1, 10, 100), help="learning rate of the mixtures over that of all else")
-    lambda_: float = tunable(1e-4, grid=(1e-2, 1e-3, 1e-4, 1e-5), low=1e-6, high=1e-2, help="l2 on all layers")
+    lambda_: float = tunable(
+        1e-4, grid=(1e-2, 1e-3, 1e-4, 1e-5), low=1e-6, high=1e-2, per="task_loss", help="l2 on all layers"
+    )
 
 
 class StitchedNets(nn.Module):

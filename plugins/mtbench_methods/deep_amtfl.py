@@ -37,10 +37,10 @@ class DeepAMTFLParams:
     """
 
     alpha: float = tunable(0.1, grid=_POWERS_OF_TEN, help="sparsity of the feedback A", ramped=True)
-    gamma: float = tunable(0.01, grid=_POWERS_OF_TEN, help="weight of the reconstruction of Z", ramped=True)
-    mu: float = tunable(1e-4, help="l1 on S")
-    lambda_: float = tunable(1e-4, help="l2 below S")
-    delta: float = tunable(1e-3, help="offset delta / sqrt(N_t / N_mean) of each task's loss")
+    gamma: float = tunable(0.01, grid=_POWERS_OF_TEN, per="loss", help="weight of the reconstruction of Z", ramped=True)
+    mu: float = tunable(1e-4, per="task_loss", help="l1 on S")
+    lambda_: float = tunable(1e-4, per="loss", help="l2 below S")
+    delta: float = tunable(1e-3, per="task_loss", help="offset delta / sqrt(N_t / N_mean) of each task's loss")
 
 
 class DeepAMTFL(GradientMethod):

@@ -41,10 +41,10 @@ class DeepAMTLParams:
     """
 
     alpha: float = tunable(0.1, grid=_POWERS_OF_TEN, help="cost of transfer", ramped=True)
-    gamma: float = tunable(0.01, grid=_POWERS_OF_TEN, help="weight of |S - S B|^2", ramped=True)
-    mu: float = tunable(1e-4, help="l1 on S")
-    lambda_: float = tunable(1e-4, help="l2 below S")
-    delta: float = tunable(1e-3, help="offset delta / sqrt(N_t / N_mean) of each task's loss")
+    gamma: float = tunable(0.01, grid=_POWERS_OF_TEN, per="task_loss", help="weight of |S - S B|^2", ramped=True)
+    mu: float = tunable(1e-4, per="task_loss", help="l1 on S")
+    lambda_: float = tunable(1e-4, per="loss", help="l2 below S")
+    delta: float = tunable(1e-3, per="task_loss", help="offset delta / sqrt(N_t / N_mean) of each task's loss")
 
 
 class TransferNet(BackboneNet):

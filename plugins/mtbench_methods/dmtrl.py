@@ -50,7 +50,7 @@ class DMTRLParams:
         alone: Epochs of learning every task alone, as a share of the recipe's.
     """
 
-    lambda_: float = tunable(1e-4, low=1e-6, high=1e-2, help="l2 on all layers")
+    lambda_: float = tunable(1e-4, low=1e-6, high=1e-2, per="loss", help="l2 on all layers")
     alone: float = tunable(0.2, maximum=1.0, help="epochs of learning tasks alone first, as a share of all")
 
 

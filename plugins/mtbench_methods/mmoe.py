@@ -43,7 +43,9 @@ class MMoEParams:
 
     experts: int = tunable(8, choices=(4, 8, 16), help="experts")
     tower: int = tunable(64, choices=(16, 64, 256), help="units of each task's tower")
-    lambda_: float = tunable(1e-4, grid=(1e-2, 1e-3, 1e-4, 1e-5), low=1e-6, high=1e-2, help="l2 on all layers")
+    lambda_: float = tunable(
+        1e-4, grid=(1e-2, 1e-3, 1e-4, 1e-5), low=1e-6, high=1e-2, per="loss", help="l2 on all layers"
+    )
 
 
 class ExpertsNet(nn.Module):

@@ -49,8 +49,10 @@ class MRNParams:
     """
 
     h: int = tunable(64, choices=(32, 64, 128), help="units of each task's hidden layer")
-    gamma: float = tunable(1e-3, grid=(1e-1, 1e-2, 1e-3, 1e-4), low=1e-5, high=1e-1, help="weight of the prior")
-    lambda_: float = tunable(1e-4, low=1e-6, high=1e-2, help="l2 on all other layers")
+    gamma: float = tunable(
+        1e-3, grid=(1e-1, 1e-2, 1e-3, 1e-4), low=1e-5, high=1e-1, per="task_loss", help="weight of the prior"
+    )
+    lambda_: float = tunable(1e-4, low=1e-6, high=1e-2, per="loss", help="l2 on all other layers")
 
 
 class TensorNormal(nn.Module):

@@ -29,7 +29,7 @@ class NNParams:
     """
 
     lambda_: float = tunable(
-        1e-3, grid=(1e-1, 1e-2, 1e-3, 1e-4, 1e-5), low=1e-9, high=10.0, per="slope", help="l2 on L and S"
+        1e-3, grid=(1e-1, 1e-2, 1e-3, 1e-4, 1e-5), low=1e-6, high=0.3, per="slope", help="l2 on L and S"
     )
     nu: float = tunable(0.0, help="l1 on L")
 
@@ -69,10 +69,8 @@ class MTNNParams:
         nu: Weight of the l1 norm of L, which the paper adds on its synthetic data.
     """
 
-    mu: float = tunable(
-        1e-3, grid=(1e-1, 1e-2, 1e-3, 1e-4, 1e-5), low=1e-9, high=10.0, per="task_slope", help="l1 on S"
-    )
-    lambda_: float = tunable(1e-3, grid=(1e-1, 1e-2, 1e-3, 1e-4, 1e-5), low=1e-9, high=10.0, per="loss", help="l2 on L")
+    mu: float = tunable(1e-3, grid=(1e-1, 1e-2, 1e-3, 1e-4, 1e-5), low=1e-6, high=0.3, per="task_slope", help="l1 on S")
+    lambda_: float = tunable(1e-3, grid=(1e-1, 1e-2, 1e-3, 1e-4, 1e-5), low=1e-6, high=0.3, per="loss", help="l2 on L")
     nu: float = tunable(0.0, help="l1 on L")
 
 

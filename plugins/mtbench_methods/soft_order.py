@@ -54,7 +54,7 @@ class SoftOrderParams:
     depth: int = tunable(3, choices=(2, 3, 4), help="shared layers over mlp and residual networks")
     channels: int = tunable(16, minimum=1, help="channels of shared convolutions")
     dropout: float = tunable(0.2, grid=(0.0, 0.2, 0.5), maximum=0.9, help="dropout after every shared layer")
-    lambda_: float = tunable(1e-4, low=1e-6, high=1e-2, help="l2 on all layers")
+    lambda_: float = tunable(1e-4, low=1e-6, high=1e-2, per="loss", help="l2 on all layers")
 
 
 class SoftOrderNet(nn.Module):

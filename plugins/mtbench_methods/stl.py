@@ -33,7 +33,7 @@ class STLParams:
     lambda_: float = tunable(
         1e-2,
         grid=(1e-4, 1e-3, 1e-2, 1e-1, 1.0),
-        low=1e-6,
+        low=1e-5,
         high=10.0,
         per="task_curvature",
         help="squared norm of the weights",

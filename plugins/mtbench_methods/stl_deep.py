@@ -34,7 +34,9 @@ class DeepSTLParams:
         lambda_: Weight of half the squared norms of all layers.
     """
 
-    lambda_: float = tunable(1e-4, grid=(1e-2, 1e-3, 1e-4, 1e-5), low=1e-6, high=1e-2, help="l2 on all layers")
+    lambda_: float = tunable(
+        1e-4, grid=(1e-2, 1e-3, 1e-4, 1e-5), low=1e-6, high=1e-2, per="task_loss", help="l2 on all layers"
+    )
 
 
 class SeparateNets(nn.Module):

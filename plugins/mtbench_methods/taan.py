@@ -39,7 +39,7 @@ class TAANParams:
     """
 
     n_basis: int = tunable(4, choices=(2, 4, 8), help="basis functions of every activation")
-    lambda_: float = tunable(1e-4, low=1e-6, high=1e-2, help="l2 on all layers")
+    lambda_: float = tunable(1e-4, low=1e-6, high=1e-2, per="loss", help="l2 on all layers")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,9 @@ class RegularisedTAANParams(TAANParams):
         c: Weight of the regulariser.
     """
 
-    c: float = tunable(0.1, grid=(1.0, 0.1, 0.01, 0.001), low=1e-4, high=10.0, help="weight of the regulariser")
+    c: float = tunable(
+        0.1, grid=(1.0, 0.1, 0.01, 0.001), low=1e-4, high=10.0, per="loss", help="weight of the regulariser"
+    )
 
 
 class TAANNet(nn.Module):
