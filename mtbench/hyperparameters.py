@@ -83,6 +83,7 @@ def tunable(
     ramped: bool = False,
     per: str = "",
     up_to: str = "",
+    later: bool = False,
 ) -> Any:
     """Declares a hyperparameter that searches may vary.
 
@@ -101,6 +102,8 @@ def tunable(
             problem at hand, so that they fit data of any scale. Methods receive the product.
         up_to: A word of `mtbench.scale.COUNTS`, for whole numbers: values of `grid` above that number of the problem
             become that number, and so does the default.
+        later: It came after results were stored and changes none at its default: no search draws it, and a setting
+            holds it only where it is given, so that trials keep their identity.
     """
     _check_words(default, per, up_to, low)
     if (low is None) != (high is None) or (low is not None and high is not None and not low < high):
@@ -119,6 +122,7 @@ def tunable(
         "ramped": ramped,
         "per": per,
         "up_to": up_to,
+        "later": later,
     }
     return dataclasses.field(default=default, metadata={_META: meta})
 
@@ -148,6 +152,7 @@ class Hyperparameter:
     ramped: bool = False
     per: str = ""
     up_to: str = ""
+    later: bool = False
 
     def at(self, scale: Scale) -> Hyperparameter:
         """The same for a problem of this scale, with a default and a range that fit it."""
@@ -241,6 +246,7 @@ def describe(params: type) -> dict[str, Hyperparameter]:
             meta.get("ramped", False),
             meta.get("per", ""),
             meta.get("up_to", ""),
+            meta.get("later", False),
         )
     return found
 

@@ -118,6 +118,7 @@ def settings(
     Returns:
         Distinct settings, each complete, draw 0 first.
     """
+    known = {name: h for name, h in known.items() if name in fixed or not h.later}
     base = {name: fixed[name][0] if name in fixed else h.default for name, h in known.items()}
     several = {name: list(values) for name, values in fixed.items() if len(values) > 1}
     if search == "random":
@@ -154,7 +155,7 @@ def _draw(
     row = dict(base)
     # Draw for every hyperparameter, also a fixed one, so that fixing one does not change the others.
     for name, h in known.items():
-        if h.range is not None:
+        if h.range is not None and not h.later:
             value = h.range.draw(rng, h.kind)
             if name not in fixed:
                 row[name] = value

@@ -5,8 +5,13 @@ Made as the paper says: six bases l_1 to l_6 in R^30; easy tasks (sigma 1) combi
 (sigma 2) two of l_3 to l_6, so that l_3 and l_4 serve both; 50 / 50 / 100 rows per easy task, 25 / 25 / 100 per hard.
 Six tasks of a kind take the six pairs of four bases once each; further tasks go through the pairs again.
 
+Departures: the noise is in the labels, y = w_t'x + epsilon, epsilon ~ N(0, sigma^2). The paper's words, "generate
+parameters for 12 tasks from them with noise epsilon ~ N(0, sigma)", put it in the parameters, w_t = L s_t + epsilon.
+Then labels would have none: 50 rows of 30 features determine w_t exactly, single-task learning would end at an error of
+0 on easy tasks, where the paper has AMTFL better than that (section 4.1, Figure 5(a)). With noise in the labels w_t = L
+s_t exactly, so that the truth that Figure 4 compares with is known.
+
 The paper leaves open, and here is read as:
-- noise: y = w_t'x + epsilon, epsilon ~ N(0, sigma^2), so that w_t = L s_t exactly and the truth is known;
 - inputs: x ~ N(0, I);
 - coefficients: the two picked have a random sign and a size drawn evenly from 0.5 to 1.5;
 - bases: normal entries, by the option `bases` on five features of its own ("block", the look of Figure 4(a)), on a

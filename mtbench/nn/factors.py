@@ -1,7 +1,8 @@
 """Equally shaped weights of T tasks as products of factors, most of which the tasks share.
 
 Factors start from truncated singular value decompositions of given weights: ranks are the smallest that keep the
-relative error (Frobenius) within a tolerance, and the rank of the axis of tasks stays below T.
+relative error (Frobenius) within a tolerance. The rank of the axis of tasks may be kept below T whatever that loses,
+since tasks of rank T share nothing; then the error can be larger.
 
 Shapes: T tasks, n_1 .. n_a the axes of one task's weights; tensors to be factorised have the axis of tasks last.
 """
@@ -20,11 +21,30 @@ class Factors(nn.Module, ABC):
 
     The factor of the tasks starts with entries around 1, so that the others are in scale with one task's weights.
 
+    Args:
+        weights: Of the tasks, [T, n_1, .., n_a].
+        tolerance: Relative error.
+        capped: Whether the rank of the axis of tasks stays below T, whatever that loses.
+
     Attributes:
         task_rank: K, the rank along the axis of tasks.
+        relative_error: Of the start, as a share of the norm of the given weights.
     """
 
     task_rank: int
+    relative_error: float
+
+    def __init__(self, weights: Tensor, tolerance: float, capped: bool = True) -> None:
+        super().__init__()
+        n_tasks = len(weights)
+        self.decompose(weights.double(), tolerance, max(1, n_tasks - 1) if capped else n_tasks)
+        with torch.no_grad():
+            error = (self.weights() - weights).norm() / weights.norm().clamp(min=torch.finfo(weights.dtype).tiny)
+        self.relative_error = float(error)
+
+    @abstractmethod
+    def decompose(self, weights: Tensor, tolerance: float, most: int) -> None:
+        """Makes the factors, with a rank of the axis of tasks of at most `most`."""
 
     @abstractmethod
     def weights(self) -> Tensor:
@@ -34,21 +54,17 @@ class Factors(nn.Module, ABC):
 class LAF(Factors):
     """Last axis flattening: weights laid flat are L S, the tasks' coefficients the columns of S.
 
-    Args:
-        weights: Of the tasks, [T, n_1, .., n_a].
-        tolerance: Relative error.
-
     Attributes:
         L: [n_1 .. n_a, K].
         S: [K, T].
     """
 
-    def __init__(self, weights: Tensor, tolerance: float) -> None:
-        super().__init__()
+    def decompose(self, weights: Tensor, tolerance: float, most: int) -> None:
+        """By one singular value decomposition."""
         n_tasks = len(weights)
         self._shape = weights.shape[1:]
-        flat = weights.double().flatten(1).T
-        left, right = _truncated(flat, tolerance * flat.norm().item(), max(1, n_tasks - 1))
+        flat = weights.flatten(1).T
+        left, right = _truncated(flat, tolerance * flat.norm().item(), most)
         self.L, self.S = _parameter(left / math.sqrt(n_tasks)), _parameter(right * math.sqrt(n_tasks))
         self.task_rank = len(right)
 
@@ -62,25 +78,20 @@ class Tucker(Factors):
 
     The start is the sequentially truncated higher-order SVD (Vannieuwenhoven, Vandebril and Meerbergen 2012).
 
-    Args:
-        weights: Of the tasks, [T, n_1, .., n_a].
-        tolerance: Relative error.
-
     Attributes:
         core: [K_1, .., K_a, K].
         matrices: [n_i, K_i] for each axis, [T, K] last.
     """
 
-    def __init__(self, weights: Tensor, tolerance: float) -> None:
-        super().__init__()
+    def decompose(self, weights: Tensor, tolerance: float, most: int) -> None:
+        """Axis by axis, each from what is left of the core."""
         n_tasks = len(weights)
-        core = weights.double().movedim(0, -1)
+        core = weights.movedim(0, -1)
         allowed = tolerance * core.norm().item() / math.sqrt(core.ndim)
         matrices = []
         for i, n in enumerate(core.shape):
-            most = max(1, n_tasks - 1) if i == core.ndim - 1 else n
             unfolded = core.movedim(i, 0).flatten(1)
-            along, _ = _truncated(unfolded, allowed, most, scaled=False)
+            along, _ = _truncated(unfolded, allowed, most if i == core.ndim - 1 else n, scaled=False)
             core = torch.tensordot(along.T, core.movedim(i, 0), 1).movedim(0, i)
             matrices.append(along)
         self.task_rank = core.shape[-1]
@@ -99,27 +110,23 @@ class Tucker(Factors):
 class TensorTrain(Factors):
     """A chain of cores, each joined to its neighbours.
 
-    The start is the TT-SVD (Oseledets 2011).
-
-    Args:
-        weights: Of the tasks, [T, n_1, .., n_a].
-        tolerance: Relative error.
+    The start is the TT-SVD (Oseledets 2011). What a chain can express depends on the order of its cores, which is that
+    of the axes given.
 
     Attributes:
         cores: [1, n_1, r_1], [r_1, n_2, r_2], .., [K, T, 1].
     """
 
-    def __init__(self, weights: Tensor, tolerance: float) -> None:
-        super().__init__()
+    def decompose(self, weights: Tensor, tolerance: float, most: int) -> None:
+        """By the TT-SVD, from the first axis on."""
         n_tasks, sizes = len(weights), weights.shape[1:]
-        rest = weights.double().movedim(0, -1)
+        rest = weights.movedim(0, -1)
         allowed = tolerance * rest.norm().item() / math.sqrt(len(sizes))
         cores, rank = [], 1
         for i, n in enumerate(sizes):
             last = i == len(sizes) - 1
             rest = rest.reshape(rank * n, -1)
-            most = max(1, n_tasks - 1) if last else min(rest.shape)
-            left, rest = _truncated(rest, allowed, most, scaled=last)
+            left, rest = _truncated(rest, allowed, most if last else min(rest.shape), scaled=last)
             cores.append(left.reshape(rank, n, -1))
             rank = len(rest)
         self.task_rank = rank

@@ -6,7 +6,11 @@ Shapes: B rows, T tasks, k latent features. Z = relu(X L + c) [B, k]; outputs Z 
 row a_t is what task t gives back to the features; reconstruction Z^ = relu(outputs A + b_A).
 
 Departures: biases, which the paper leaves out of its formulas though its section 3.2 asks for one in the
-reconstruction; and the reconstruction error is a mean over rows, not a sum, so that gamma does not depend on the batch.
+reconstruction; the reconstruction error is a mean over rows, not a sum, so that gamma does not depend on the batch; and
+the offset is delta / sqrt(N_t / N_mean), with N_mean the mean N_t, as Deep-AMTFL's is here, so that delta does not
+depend on the size of the data; it is searched in multiples of the loss, as AMTL's is, where the paper tunes it "to have
+similar scale" by hand. N_t counts the rows of a task, of binary tasks those labelled 1. Where tasks have rows of their
+own, a batch that holds none of a task leaves its loss out, but not its offset (`Batch.task_losses`).
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ class AMTFLParams:
         mu: Weight of the l1 norm of S.
         lambda_: Weight of the squared norm of L.
         nu: Weight of the l1 norm of L, which the paper adds on its synthetic data.
-        delta: Offset delta / sqrt(N_t) of each task's loss: extra sparsity for tasks with few rows.
+        delta: Offset delta / sqrt(N_t / N_mean) of each task's loss: extra sparsity for tasks with few rows.
     """
 
     alpha: float = tunable(
@@ -43,13 +47,16 @@ class AMTFLParams:
     mu: float = tunable(1e-3, low=1e-6, high=0.3, per="task_slope", help="l1 on S")
     lambda_: float = tunable(1e-3, low=1e-6, high=0.3, per="loss", help="l2 on L")
     nu: float = tunable(0.0, help="l1 on L")
-    delta: float = tunable(0.0, help="offset delta / sqrt(N_t) of each task's loss")
+    delta: float = tunable(
+        0.1, grid=(0.1,), low=1e-3, high=10.0, per="task_loss", help="loss added to tasks, the smaller the more"
+    )
 
 
 class AMTFL(GradientMethod):
     """Tasks feed back into the shared features, reliable tasks more than unreliable ones."""
 
     name = "amtfl"
+    version = "2"
     reference = Reference("Deep Asymmetric Multi-task Feature Learning", "ICML 2018", arxiv="1708.00260")
     Params = AMTFLParams
 
@@ -61,7 +68,7 @@ class AMTFL(GradientMethod):
         """Eq. (6): sum_t {(1 + alpha |a_t|_1) L_t + mu |s_t|_1} + gamma |Z - Z^|_F^2 + lambda |L|_F^2 (+ nu |L|_1)."""
         features = model.features(batch)
         outputs = model.outputs(features)
-        losses = batch.task_losses(outputs) + params.delta * batch.n_train.rsqrt()
+        losses = batch.task_losses(outputs) + batch.size_offset(params.delta)
         feedback = batch.layout.per_task(model.feedback.A.abs().sum(1))
         reconstruction = (features - model.feedback(outputs)).square().sum(1).mean()
         return (

@@ -5,7 +5,12 @@ only convolutional ones.
 
 Shapes: B rows, T tasks, k features, O outputs of all tasks. Z = backbone(X) [B, k], outputs Z S + b [B, O].
 
-Departures: none; weight decay is lambda / 2 |.|^2, biases below the head included, as in the authors' base networks.
+Weight decay is lambda / 2 |.|^2, biases below the head included, as in the authors' base networks.
+
+Departures: where tasks have rows of their own, or labels are missing, which the paper's one-vs-all problems do not
+know, MT-CNN's loss is sum_t L_t, in which every task counts the same, and CNN's has every labelled row count the same.
+So MT-CNN is Deep-AMTFL without its feedback on every problem, and MT-NN with a deep network below. In one-vs-all
+problems without missing labels the two losses are equal, and l1 is all that MT-CNN differs in, as in the paper.
 """
 
 from __future__ import annotations
@@ -76,7 +81,7 @@ class MTCNNParams:
 
 
 class MTCNN(GradientMethod):
-    """CNN with each task's loss divided by its number of rows, and l1 instead of l2 on the last layer."""
+    """CNN with l1 instead of l2 on the last layer; tasks count the same, however many rows they have."""
 
     name = "mt_cnn"
     reference = _PAPER

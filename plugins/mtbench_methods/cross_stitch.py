@@ -8,16 +8,18 @@ stage, with x_u what stage l of tower u gave, and alpha [L, T, T],
     x_t <- sum_u alpha[l, t, u] x_u,
 
 which is the input of stage l + 1 of tower t; the last mixture goes to the head of task t. Mixtures start at 0.9 of a
-task's own and 0.1 / (T - 1) of each other's (section 5.1: a convex combination), and learn at 100 times the learning
-rate of all else (section 5.2, table 2: the best were 100 to 1000).
+task's own and 0.1 / (T - 1) of each other's (section 5.1: a convex combination). Under SGD they learn at 100 times the
+learning rate of all else, as published (section 5.2, table 2: the best were 100 to 1000).
 
 Every row goes through all T towers, once, whatever its task; of a row that belongs to one task only that task's last
 mixture is made.
 
-Departures: one weight for each pair of tasks and stage where the paper has one for each channel, which `per_channel`
-gives. Weights of mixtures are not decayed. Towers start from random weights, or all from the recipe's base network
-where it names one; the paper found it better to start from networks that were trained on one task each. Batch norm of
-every tower sees the rows of all tasks.
+Departures: under Adam mixtures learn as fast as all else unless `rate` says otherwise, which searches vary. A step of
+Adam is about as long as its learning rate whatever the gradient, so that a factor of 100 moves every mixture by 100
+learning rates a step: within twenty steps a task's own share goes from 0.9 to 3. One weight for each pair of tasks and
+stage where the paper has one for each channel, which `per_channel` gives. Weights of mixtures are not decayed. Towers
+start from random weights, or all from the recipe's base network where it names one; the paper found it better to start
+from networks that were trained on one task each. Batch norm of every tower sees the rows of all tasks.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from mtbench.nn.decay import half_squares
 from mtbench.nn.heads import Heads
 
 _OWN = 0.9
+_RATES = {"sgd": 100, "adam": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +46,17 @@ class CrossStitchParams:
 
     Attributes:
         per_channel: Mixtures of each channel by itself.
-        rate: Learning rate of the mixtures, in learning rates of all else.
+        rate: Learning rate of the mixtures, in learning rates of all else; 0 takes 100 under SGD and 1 under Adam.
         lambda_: Weight of half the squared norms of all layers.
     """
 
     per_channel: bool = False
-    rate: int = tunable(100, choices=(1, 10, 100), help="learning rate of the mixtures over that of all else")
+    rate: int = tunable(
+        0,
+        grid=(1, 10, 100),
+        choices=(0, 1, 10, 100),
+        help="learning rate of the mixtures over that of all else; 0: 100 under SGD, 1 under Adam",
+    )
     lambda_: float = tunable(
         1e-4, grid=(1e-2, 1e-3, 1e-4, 1e-5), low=1e-6, high=1e-2, per="task_loss", help="l2 on all layers"
     )
@@ -75,7 +83,7 @@ class StitchedNets(nn.Module):
             start[:, :, None].repeat(1, 1, width) if per_channel else start.clone() for width in widths
         )
         self.heads = Heads(problem, widths[-1])
-        self.rate = rate
+        self.rate = rate or _RATES[recipe.optimiser]
 
     def forward(self, batch: Batch) -> Tensor:
         """Outputs [B, O]."""
@@ -118,6 +126,7 @@ class CrossStitch(GradientMethod):
     """Tasks have networks of their own and learn, stage by stage, how much to take from each other's."""
 
     name = "cross_stitch"
+    version = "2"
     reference = Reference("Cross-stitch Networks for Multi-task Learning", "CVPR 2016", arxiv="1604.03539")
     Params = CrossStitchParams
 

@@ -5,7 +5,9 @@ Paper: Caruana, Multitask Learning, Machine Learning 28, 1997.
 Shapes: B rows, T tasks, k features, C outputs of the widest task. Z = backbone(X) [B, k]; outputs of task t
 Z S_t + b_t, S [T, k, C].
 
-Departures: none; the paper prescribes no loss weights. Every task counts the same, however many rows it has.
+Departures: none; the paper prescribes no loss weights. Every task in a batch counts the same, however many rows it has
+there. In the own layout batches miss tasks of few rows, which then count less over an epoch (`Batch.task_losses`), but
+where the recipe takes rows of each task (`rows_per_task`).
 """
 
 from __future__ import annotations

@@ -4,6 +4,10 @@ Paper: Deep Asymmetric Multi-task Feature Learning, ICML 2018, section 4.1, base
 
 Shapes: T tasks, d features, k latent features, O outputs of all tasks. Z = relu(X L + c) [B, k], outputs Z S + b
 [B, O], with L [d, k] and S [k, O].
+
+Departures: N_t, which MT-NN divides by, is the rows of a task with a label: in one-vs-all problems all rows, for all
+tasks, so that l1 is all that MT-NN differs in there. Where tasks have rows of their own, batches miss tasks of few
+rows, whose loss is then left out: over an epoch a task counts as often as it is in a batch (`Batch.task_losses`).
 """
 
 from __future__ import annotations

@@ -7,10 +7,19 @@ Shapes: T tasks, M basis functions. Affine layers z = W x + c are shared. Task t
 f_t(z) = relu(z) + sum_m alpha[t, m] relu(b_m - z), with alpha [T, M] and b [M] in every layer
 (`mtbench.nn.task_activation`); alpha and the heads are all that belongs to a task. Regularisers are summed over layers.
 
-Departures: the b_m are learned with the weights; they and alpha carry no weight decay. The trace norm is the nuclear
-norm of alpha. In the own layout a row goes through the network once; in the shared layout once up to the first
-activation, and from there on once for every task. All rows share the statistics of batch norm as they share its
-weights, so TAAN with alpha = 0 is hard sharing.
+Departures from the paper: the b_m are learned with the weights, as in the released code; they and alpha carry no weight
+decay, which there all parameters do. In the own layout a row goes through the network once; in the shared layout once
+up to the first activation, and from there on once for every task. All rows share the statistics of batch norm as they
+share its weights, so TAAN with alpha = 0 is hard sharing.
+
+Where the released code (github.com/yingrliu/TAAN-MTL, Layers/TAL_pytorch.py) differs from the paper, this follows the
+paper. There the trace norm is the sum of the norms of alpha's rows, which couples no tasks; here it is the nuclear
+norm. There u_i is multiplied by b_i where b_i > 0, and the density at 0 is 0.4; here they are what the integrals are.
+There cosines and distances are averaged over all T^2 pairs, a task with itself among them, here over pairs of different
+tasks: for distances a factor of T / (T - 1) in c. There K, u and the norms in the cosines are constants to the
+gradient; here the gradient is that of the regulariser. There task losses are averaged, here summed: a factor of T in c
+and lambda. Its Omniglot experiment also lets heads learn 50 times as fast; here all methods of a data set have one
+learning rate.
 """
 
 from __future__ import annotations

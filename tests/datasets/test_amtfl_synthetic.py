@@ -39,6 +39,17 @@ def test_the_truth_leaves_noise_of_the_stated_size(bases):
         assert abs(errors.mean()) < 4 * sigma[t] / np.sqrt(len(errors))
 
 
+def test_noise_in_the_parameters_as_the_paper_words_it_would_leave_easy_tasks_nothing_to_gain():
+    problem, rng = load(), np.random.default_rng(0)
+    easy = {name: part.inputs[part.task == 0].astype(np.float64) for name, part in problem.parts.items()}
+    w = problem.truth["W"][:, 0] + rng.normal(size=30)
+    alone = np.linalg.lstsq(easy["train"], easy["train"] @ w, rcond=None)[0]
+    assert np.abs(easy["test"] @ (w - alone)).max() < 1e-9
+    # With noise in the labels, as it is here, separate regressions leave an error on them.
+    fitted = np.linalg.lstsq(easy["train"], problem.parts["train"].labels[:50, 0], rcond=None)[0]
+    assert np.abs(easy["test"] @ (problem.truth["W"][:, 0] - fitted)).max() > 0.5
+
+
 def test_easy_and_hard_tasks_pick_every_pair_of_their_four_bases():
     S = load().truth["S"]
     picked = [tuple(np.flatnonzero(column)) for column in S.T]

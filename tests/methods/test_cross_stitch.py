@@ -12,6 +12,7 @@ from mtbench_methods.cross_stitch import CrossStitch, mixed
 from mtbench_methods.stl_deep import DeepSTL
 
 from mtbench import Recipe
+from mtbench.hyperparameters import describe
 from mtbench.testing.problems import RECIPE, OwnImages, OwnMulticlass, OwnRegression, SharedImages, SharedRegression
 
 METHOD = CrossStitch()
@@ -102,6 +103,20 @@ def test_mixtures_learn_at_their_own_rate(deep: Any, rate: int) -> None:
     # The first step of Adam moves every number by its learning rate.
     moved = np.abs(result.learned["mixtures"][0, 0].diagonal() - 0.9)
     np.testing.assert_allclose(moved, rate * 1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("optimiser", "factor"), [("adam", 1.0), ("sgd", 100.0)])
+def test_mixtures_learn_faster_by_default_only_where_a_step_is_as_long_as_its_gradient(
+    deep: Any, optimiser: Any, factor: float
+) -> None:
+    recipe = dataclasses.replace(RECIPE, optimiser=optimiser)
+    model, params = deep.build(METHOD, deep.problem(OwnRegression), recipe)
+    assert METHOD.learning_rate_factors(model) == {"alpha": factor}
+    faster, _ = deep.build(METHOD, deep.problem(OwnRegression), recipe, rate=10)
+    assert METHOD.learning_rate_factors(faster) == {"alpha": 10.0}
+    known = describe(type(params))["rate"]
+    assert known.range is not None
+    assert 1 in known.range.grid
 
 
 def test_tasks_take_more_from_those_of_their_group(deep: Any) -> None:

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 from mtbench_methods import dmtrl
-from mtbench_methods.dmtrl import DMTRLLAF, DMTRLTT, DMTRLTucker
+from mtbench_methods.dmtrl import DMTRLLAF, DMTRLTT, DMTRLTucker, inputs_first, outputs_first
 
+from mtbench.hyperparameters import describe
 from mtbench.nn.alone import learn_alone
 from mtbench.nn.backbones import backbone
+from mtbench.search import settings
 from mtbench.testing.problems import (
     RECIPE,
     OwnImages,
@@ -60,6 +62,41 @@ def test_factors_start_close_to_what_single_tasks_learned(deep, method, miniatur
     assert any(value.ndim == 2 for value in model.copies.parameters())
     for name, value in model.copies.named_parameters():
         torch.testing.assert_close(value.float(), learned[name])
+
+
+def test_the_cap_can_be_turned_off_and_its_price_is_told(deep, method) -> None:
+    problem = deep.problem(OwnRegression, tasks=2)
+    errors = {}
+    for capped in (True, False):
+        model, params = deep.build(method, problem, capped=capped)
+        learned = method.learned(model, params)
+        errors[capped] = learned["relative_errors"]
+        assert errors[capped].tolist() == [factors.relative_error for factors in model.factors.values()]
+        assert (learned["task_ranks"] == 1).all() if capped else (learned["task_ranks"] == 2).any()
+    assert errors[True].max() > 0.1 >= errors[False].max()
+
+
+def test_the_cap_is_no_part_of_a_setting_unless_it_is_given() -> None:
+    known = describe(dmtrl.DMTRLParams)
+    rng = np.random.default_rng
+    plain, given = (settings(known, "random", 3, rng(0), fixed) for fixed in ({}, {"capped": [False]}))
+    assert all("capped" not in setting for setting in plain)
+    assert given == [{**setting, "capped": False} for setting in plain]
+    assert settings(known, "grid", 1, rng(0), {}) == settings(known, "default", 1, rng(0), {})
+
+
+def test_trains_are_chained_by_inputs_outputs_and_tasks_with_pixels_first(deep) -> None:
+    dense = torch.randn(4, 3, 5)  # torch's order: outputs, inputs
+    assert inputs_first(dense).shape == (4, 5, 3)
+    filters = torch.randn(4, 6, 2, 3, 1)
+    assert inputs_first(filters).shape == (4, 3, 1, 2, 6)
+    assert inputs_first(filters)[2, 1, 0, 1, 4] == filters[2, 4, 1, 1, 0]
+    for weights in (dense, filters):
+        assert torch.equal(outputs_first(inputs_first(weights)), weights)
+    model, _ = deep.build(DMTRLTT(), deep.problem(OwnRegression))
+    sizes = {name: [core.shape[1] for core in factors.cores] for name, factors in model.factors.items()}
+    assert sizes == {"layers__0__weight": [5, 8, 4], "heads": [8, 1, 4]}
+    assert model.weights()["layers__0__weight"].shape == (4, 8, 5)
 
 
 def test_heads_are_a_layer_like_others_where_tasks_have_equally_many_outputs(deep, method) -> None:
@@ -118,7 +155,7 @@ def test_tasks_are_learned_from_the_base_where_there_is_one(deep, method) -> Non
     method.start_from(model, dict(base.state_dict()))
     assert torch.equal(torch.get_rng_state(), state)
     # Hardly trained, all tasks are the base, up to the tolerance of the decomposition.
-    found = model.factors["layers__0__weight"].weights()
+    found = model.weights()["layers__0__weight"]
     assert model.factors["layers__0__weight"].task_rank == 1
     assert (found - base.layers[0].weight).norm() <= 0.11 * found.norm()
 

@@ -207,3 +207,51 @@ def test_more_weight_on_the_distance_draws_functions_together(deep) -> None:
         for c in (0.01, 1.0)
     ]
     assert means[1] < 0.5 * means[0]
+
+
+def test_the_trace_norm_couples_tasks_where_the_released_sum_of_row_norms_does_not() -> None:
+    activation = layer()
+    same = activation.alpha.detach()[:1].repeat(3, 1)
+    with torch.no_grad():
+        activation.alpha.copy_(same)
+    released = activation.alpha.norm(dim=1).sum()
+    # One function for all tasks: rank one, whose nuclear norm is the length of all rows together.
+    torch.testing.assert_close(TAANTraceNorm().regulariser(activation), same.norm())
+    torch.testing.assert_close(released.detach(), 3**0.5 * same.norm())
+
+
+@pytest.mark.parametrize(("method", "own"), [(TAANDistance(), 0.0), (TAANCosine(), -1.0)])
+def test_regularisers_are_means_over_pairs_of_different_tasks(method, own) -> None:
+    activation = layer()
+    pairs = activation.distances() if isinstance(method, TAANDistance) else -activation.cosines()
+    torch.testing.assert_close(pairs.diagonal(), torch.full((3,), own).double(), atol=1e-12, rtol=0)
+    different = [pairs[s, t] for s in range(3) for t in range(3) if s != t]
+    torch.testing.assert_close(method.regulariser(activation), sum(different) / 6)
+    # The released code takes all nine.
+    torch.testing.assert_close(pairs.mean(), (6 * method.regulariser(activation) + 3 * own) / 9)
+
+
+@pytest.mark.parametrize("method", [TAANDistance(), TAANCosine()])
+def test_the_gradient_is_that_of_the_regulariser_also_by_the_bases(method) -> None:
+    activation = layer()
+    parameters = (activation.alpha, activation.b)
+
+    def value(alpha: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        moved = layer()
+        for name, parameter in (("alpha", alpha), ("b", b)):
+            delattr(moved, name)
+            setattr(moved, name, parameter)
+        return method.regulariser(moved)
+
+    # Away from b = 0, where u has a kink.
+    at = (parameters[0].detach().requires_grad_(), torch.tensor([-0.4, 0.1, 0.3, 1.2]).double().requires_grad_())
+    assert torch.autograd.gradcheck(value, at)
+    assert torch.autograd.grad(value(*at), at[1])[0].abs().max() > 0
+
+
+def test_functions_of_tasks_are_not_decayed(deep) -> None:
+    model, _ = deep.build(TAAN(), deep.problem(OwnRegression))
+    model.decay().backward()
+    for activation in model.activations().values():
+        assert activation.alpha.grad is None
+        assert activation.b.grad is None

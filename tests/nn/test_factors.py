@@ -79,3 +79,22 @@ def test_products_are_what_their_definitions_say() -> None:
     product = torch.einsum("xyz,ix,jy,tz->tij", tucker.core, *tucker.matrices)
     torch.testing.assert_close(tucker.weights(), product)
     torch.testing.assert_close(train.weights(), torch.einsum("aib,bjc,ctd->tij", *train.cores))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("n_tasks", [2, 5])
+def test_without_a_cap_the_error_is_kept_with_as_many_ranks_as_tasks(kind, shape, n_tasks) -> None:
+    weights = random_weights(n_tasks, *shape)
+    free, capped = kind(weights, 0.1, capped=False), kind(weights, 0.1)
+    assert free.relative_error == pytest.approx(error(free, weights))
+    assert free.relative_error <= 0.1
+    assert capped.task_rank == n_tasks - 1 < free.task_rank == n_tasks
+    assert capped.relative_error == pytest.approx(error(capped, weights))
+    assert capped.relative_error > 0.1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_unrelated_tasks_pay_for_the_cap_with_most_of_the_smaller_one(kind) -> None:
+    # Rank 1 keeps the larger singular value of two: of equally large, orthogonal tasks one is lost.
+    assert kind(torch.eye(2).repeat(1, 3), 0.1).relative_error == pytest.approx(0.5**0.5, rel=1e-5)
