@@ -238,7 +238,9 @@ class Runner:
         planned = work.phase.planned
         self._watcher.measuring(planned, False)
         if error is None:
-            self._agenda.divide(work, json.loads(answer))
+            facts = json.loads(answer)
+            self._agenda.divide(work, facts)
+            self._watcher.measured(planned, facts)
             return
         # Trained one by one, so that each failure is on record.
         self.summary.notes.append(f"{planned.cell.label}: stacks could not be measured, so trials ran alone: {error}")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from mtbench.grid import PlannedCell
 from mtbench.trials import Stack, Status, Trial
@@ -19,6 +19,9 @@ class Watcher(Protocol):
 
     def measuring(self, cell: PlannedCell, under_way: bool) -> None:
         """Stack sizes of a cell begin to be measured, or have been."""
+
+    def measured(self, cell: PlannedCell, facts: Mapping[str, Any]) -> None:
+        """What measuring stack sizes gave, as `mtbench.training.calibrate` has it."""
 
     def started(self, stack: Stack, progress: Path) -> None:
         """A stack was handed to a worker, which appends "epoch active" lines to a file."""

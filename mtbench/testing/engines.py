@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 from mtbench.engines import Engine, Job, JobFailed
 from mtbench.engines.worker import answer
@@ -57,6 +58,9 @@ class Silent:
     def measuring(self, cell: PlannedCell, under_way: bool) -> None:
         """Counts."""
         self.n_measured += under_way
+
+    def measured(self, cell: PlannedCell, facts: Mapping[str, Any]) -> None:
+        """Says nothing."""
 
     def started(self, stack: Stack, progress: Path) -> None:
         """Says nothing."""

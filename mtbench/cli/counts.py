@@ -1,0 +1,245 @@
+"""What a run has done and does now, counted from its events; whoever shows it gets a copy.
+
+Events come from the thread of the run, copies are asked for by that of the display: one lock stands between them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mtbench.cli.costs import REFIT, SEARCH
+from mtbench.cli.forecast import Forecast, in_words
+from mtbench.engines.progress import latest
+from mtbench.grid import PlannedCell
+from mtbench.trials import Stack, Status
+
+
+@dataclass(frozen=True)
+class _Active:
+    """A stack that a worker has.
+
+    Attributes:
+        progress: The file that tells how far it is.
+        n_epochs: Epochs it trains at most.
+    """
+
+    progress: Path
+    n_epochs: int
+
+    @classmethod
+    def of(cls, stack: Stack, progress: Path) -> _Active:
+        """A stack that was just handed out."""
+        # A refit trains for the epochs that its search found best; solvers have none.
+        return cls(progress, max(stack.cell.recipe.max_epochs if t.epochs is None else t.epochs for t in stack.trials))
+
+
+@dataclass
+class _Cell:
+    """A cell as it is counted.
+
+    Attributes:
+        phase: That of the last event.
+        planned: Trials by phase: as planned until the phase begins, then as found.
+        n_done: Trials that came to an end, before this run or in it.
+        n_failed: Trials that did not.
+        n_measured: Groups of trials whose stack size is being measured.
+        skipped: Whether the method cannot train here.
+        active: Stacks that workers have, by id.
+    """
+
+    label: str
+    phase: str = "waiting"
+    planned: dict[str, int] = field(default_factory=dict)
+    n_done: int = 0
+    n_failed: int = 0
+    n_measured: int = 0
+    skipped: bool = False
+    active: dict[str, _Active] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A cell as it is shown.
+
+    Attributes:
+        label: Its name.
+        n_done: Trials that came to an end.
+        n_failed: Trials that did not.
+        n_trials: Trials in all, refits to come included.
+        state: "running", "waiting", "done" or "skipped".
+        notes: Where it is: in full, and ever shorter.
+    """
+
+    label: str
+    n_done: int
+    n_failed: int
+    n_trials: int
+    state: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class View:
+    """A run at one moment.
+
+    Attributes:
+        lines: Its cells, in their order.
+        totals: Trials done and failed, time, and time left, as parts of one sentence.
+    """
+
+    lines: tuple[Line, ...]
+    totals: tuple[str, ...]
+
+
+class Counts:
+    """Counts what happens in a run; a `Watcher` of the runner.
+
+    Args:
+        cells: The grid.
+        clock: Tells seconds.
+    """
+
+    def __init__(self, cells: Sequence[PlannedCell], clock: Callable[[], float] = time.monotonic) -> None:
+        self._lock = threading.RLock()
+        self._clock, self._started = clock, clock()
+        self._cells: dict[str, _Cell] = {}
+        self._forecast = Forecast()
+        for cell in cells:
+            if cell.base is not None and cell.skipped is None:
+                self._expect(cell.base)
+            self._expect(cell)
+
+    def planned(self, cell: PlannedCell, phase: str, n_trials: int, n_done: int) -> None:
+        """A cell's phase has so many trials, of which so many are in the store already."""
+        with self._lock:
+            mine = self._cells.get(cell.cell.key) or self._expect(cell)
+            mine.phase, mine.skipped = phase, cell.skipped is not None
+            mine.planned[phase] = n_trials
+            mine.n_done += n_done
+            self._forecast.expect(cell.cell.key, phase, n_trials - n_done)
+
+    def measuring(self, cell: PlannedCell, under_way: bool) -> None:
+        """Stack sizes of a cell begin to be measured, or have been."""
+        with self._lock:
+            self._cells[cell.cell.key].n_measured += 1 if under_way else -1
+
+    def measured(self, cell: PlannedCell, facts: Mapping[str, Any]) -> None:
+        """What measuring stack sizes gave: seconds per trial of a few steps, as many for all methods of a kind."""
+        seconds = facts.get("seconds_per_trial", {}).get(str(facts.get("stack_size")))
+        if isinstance(seconds, int | float):
+            with self._lock:
+                self._forecast.measured(cell.cell.key, seconds)
+
+    def started(self, stack: Stack, progress: Path) -> None:
+        """A stack was handed to a worker."""
+        with self._lock:
+            self._cells[stack.cell.key].active[stack.id] = _Active.of(stack, progress)
+            n_trials = len(stack.trials)
+            self._forecast.started(stack.id, stack.cell.key, _phase(stack), n_trials, self._clock())
+
+    def ended(self, stack: Stack, statuses: Sequence[Status], reasons: Sequence[str]) -> None:
+        """A stack's result is in the store."""
+        with self._lock:
+            mine = self._cells[stack.cell.key]
+            active = mine.active.pop(stack.id, None)
+            share = _share(active) if active is not None else None
+            key, now = stack.cell.key, self._clock()
+            self._forecast.ended(stack.id, key, _phase(stack), len(stack.trials), now, share)
+            n_failed = sum(status not in (Status.FINISHED, Status.SKIPPED) for status in statuses)
+            if not mine.skipped:
+                mine.n_done += len(statuses) - n_failed
+                mine.n_failed += n_failed
+
+    def tick(self) -> None:
+        """Called a few times a second."""
+
+    def view(self) -> View:
+        """A copy of all that is to be shown."""
+        with self._lock:
+            active = {i: stack for mine in self._cells.values() for i, stack in mine.active.items()}
+        # Files are read without the lock: where they are slow to read, the run does not wait.
+        told = {i: found[0] for i, stack in active.items() if (found := latest(stack.progress)) is not None}
+        shares = {i: epoch / active[i].n_epochs for i, epoch in told.items() if active[i].n_epochs}
+        with self._lock:
+            lines = tuple(_line(mine, told) for mine in self._cells.values())
+            now = self._clock()
+            left = self._forecast.seconds_left(now, shares)
+        return View(lines, tuple(_totals(lines, now - self._started, left)))
+
+    def totals(self) -> str:
+        """Trials done and failed, time, and time left, in one line."""
+        return ", ".join(self.view().totals)
+
+    def _expect(self, cell: PlannedCell) -> _Cell:
+        """Counts a cell's trials, and its refits to come, from the plan."""
+        key = cell.cell.key
+        if key not in self._cells:
+            self._cells[key] = mine = _Cell(cell.cell.label, skipped=cell.skipped is not None)
+            self._forecast.add(key, cell.cell.method, cell.cell.dataset, _kind(cell))
+            if cell.skipped is None:
+                n_places = len(cell.splits) * cell.seeds
+                mine.planned = {SEARCH: n_places * len(cell.settings), REFIT: n_places if cell.refit else 0}
+                for phase, n_trials in mine.planned.items():
+                    self._forecast.expect(key, phase, n_trials)
+        return self._cells[key]
+
+
+def _kind(cell: PlannedCell) -> str:
+    """The contract that a method fulfils: gradient, solver and so on."""
+    return next((c.__name__ for c in type(cell.method).__mro__ if c.__module__ == "mtbench.method"), "")
+
+
+def _phase(stack: Stack) -> str:
+    return SEARCH if stack.trials[0].epochs is None else REFIT
+
+
+def _share(active: _Active) -> float | None:
+    """How far a running stack is, as the share of its epochs; None where it has not told."""
+    found = latest(active.progress)
+    return found[0] / active.n_epochs if found is not None and active.n_epochs else None
+
+
+def _line(mine: _Cell, told: dict[str, int]) -> Line:
+    n_trials = sum(mine.planned.values())
+    over = bool(n_trials) and mine.n_done + mine.n_failed >= n_trials
+    notes: tuple[str, ...]
+    if mine.skipped:
+        state, notes = "skipped", ("skipped",)
+    elif mine.active:
+        state, notes = "running", _reached(mine, told)
+    elif mine.n_measured:
+        state, notes = "running", ("measuring stack sizes", "measuring")
+    else:
+        state = "done" if over else "waiting"
+        notes = (state,)
+    return Line(mine.label, mine.n_done, mine.n_failed, n_trials, state, notes)
+
+
+def _reached(mine: _Cell, told: dict[str, int]) -> tuple[str, ...]:
+    """A cell's phase and the epochs that its running stacks have reached, of how many at most."""
+    found = [(told[stack_id], active.n_epochs) for stack_id, active in mine.active.items() if stack_id in told]
+    if not found:
+        return (mine.phase,)
+    first, last = min(epoch for epoch, _ in found), max(epoch for epoch, _ in found)
+    text = f"{mine.phase}, " + (f"epoch {last}" if first == last else f"epochs {first} to {last}")
+    n_epochs = sum(n for _, n in found)
+    if not n_epochs:
+        return text, mine.phase
+    limits = {n for _, n in found}
+    most = f" of {limits.pop()}" if len(limits) == 1 else ""
+    percent = f"{100 * sum(epoch for epoch, _ in found) // n_epochs} %"
+    return f"{text}{most} ({percent})", f"{mine.phase} {percent}", percent
+
+
+def _totals(lines: Iterable[Line], seconds: float, left: float | None) -> Iterable[str]:
+    n_trials, n_done, n_failed = (sum(getattr(x, name) for x in lines) for name in ("n_trials", "n_done", "n_failed"))
+    yield f"{n_done} of {n_trials} trials done"
+    yield f"{n_failed} failed"
+    yield in_words(seconds)
+    if left is not None and n_done + n_failed < n_trials:
+        yield f"about {in_words(left)} left"
