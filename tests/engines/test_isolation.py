@@ -12,7 +12,25 @@ from mtbench.store import Store
 
 TESTS = Path(__file__).parents[1]
 OFFENDER = TESTS / "offender_plugin.py"
-ACTS = ["dtype", "grad", "threads", "deterministic", "seeds", "errors", "patch", "arrays", "caches", "directory", "signals", "limits", "environment", "path", "modules", "child", "everything"]
+ACTS = [
+    "dtype",
+    "grad",
+    "threads",
+    "deterministic",
+    "seeds",
+    "errors",
+    "patch",
+    "arrays",
+    "caches",
+    "directory",
+    "signals",
+    "limits",
+    "environment",
+    "path",
+    "modules",
+    "child",
+    "everything",
+]
 
 
 def train(store, methods, *words, plugins=(OFFENDER,)):
