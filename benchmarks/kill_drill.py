@@ -180,15 +180,18 @@ def agree(found: Any, expected: Any, exact: bool) -> bool:
 
 
 def children(pid: int) -> list[int]:
-    """Child processes of a process."""
-    found = []
+    """Child processes of a process, and theirs: those that fork workers, and workers."""
+    of: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = path.read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if int(fields[1]) == pid and fields[0] != "Z":
-            found.append(int(path.parent.name))
+        if fields[0] != "Z":
+            of.setdefault(int(fields[1]), []).append(int(path.parent.name))
+    found = list(of.get(pid, ()))
+    for child in found:
+        found += of.get(child, ())
     return found
 
 

@@ -38,12 +38,17 @@ class Names:
 
 
 def fingerprint() -> str:
-    """Changes when a distribution that offers plugins is installed, updated, removed or edited."""
-    record = []
+    """Changes when mtbench, or a distribution that offers plugins, is installed, updated, removed or edited."""
+    record: list[object] = [[_stamp(path) for path in _files(__name__)]]
     for entry in entry_points():
-        files = [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in _files(entry.module)]
+        files = [_stamp(path) for path in _files(entry.module)]
         record.append((entry.value, *distribution_of(entry), files))
     return hashlib.sha256(json.dumps(record).encode()).hexdigest()
+
+
+def _stamp(path: Path) -> tuple[str, int, int]:
+    found = path.stat()
+    return str(path), found.st_mtime_ns, found.st_size
 
 
 def _files(module: str) -> list[Path]:
@@ -81,14 +86,18 @@ def write(names: Names) -> None:
     """Remembers names, if they differ from what is there; does nothing where that is not possible."""
     if names == read():
         return
-    path = cache_file()
+    replace(cache_file(), json.dumps(asdict(names)))
+
+
+def replace(path: Path, text: str) -> None:
+    """Puts a text into a file at once; does nothing where that is not possible."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
-            json.dump(asdict(names), file)
+            file.write(text)
         os.replace(file.name, path)
     except OSError:
-        return  # a read-only home or a full disk costs time at the next completion, nothing else
+        return  # a read-only home or a full disk costs time at the next command, nothing else
 
 
 def known_names() -> Names:

@@ -53,6 +53,10 @@ class Hooks:
         """Names of the hooks that a plugin implements."""
         return [caller.name for caller in self._manager.get_hookcallers(plugin) or []]
 
+    def implemented_by_name(self, name: str) -> list[str]:
+        """Names of the hooks that the plugin of that name implements."""
+        return self.implemented_by(self._manager.get_plugin(name))
+
     def implementations(self, hook_name: str, plugin: Any = None) -> list[pluggy.HookImpl]:
         """Implementations of a hook in pluggy's calling order, of one plugin or of all."""
         caller: pluggy.HookCaller = getattr(self._manager.hook, hook_name)

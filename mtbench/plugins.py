@@ -7,7 +7,7 @@ that raises never changes a result. Importing this module does not import torch;
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,29 +37,31 @@ def load_plugins(files: Sequence[Path] = ()) -> Plugins:
         PluginError: A plugin file is at fault: the user asked for it, so going on without it would mislead.
     """
     plugins = Plugins()
-    fingerprint = names.fingerprint()
-    for found in installed_plugins():
-        try:
-            plugins.add(found)
-        except PluginError as error:
-            plugins.warn(str(error))
-    names.write(names.Names(fingerprint, sorted(plugins.methods), sorted(plugins.datasets)))
+    plugins.fingerprint = names.fingerprint()
+    plugins.add_all(installed_plugins())
+    names.write(names.Names(plugins.fingerprint, sorted(plugins.methods), sorted(plugins.datasets)))
     plugins.add_files(files)
     return plugins
 
 
-def load_modules(modules: Collection[str], files: Sequence[Path] = ()) -> Plugins:
+def load_modules(
+    modules: Collection[str], files: Sequence[Path] = (), others: Collection[str] | None = None
+) -> Plugins:
     """Loads some installed plugins, by name, then plugin files: no other is imported.
+
+    Args:
+        modules: Names of the installed plugins.
+        files: Plugin files, in the order given by the user.
+        others: The names that other installed plugins offer, where these are to be loaded, too, as soon as one of those
+            names is offered by a file, or any is asked for that is not known; None for never.
 
     Raises:
         PluginError: A plugin file is at fault.
     """
     plugins = Plugins()
-    for found in installed_plugins(modules):
-        try:
-            plugins.add(found)
-        except PluginError as error:
-            plugins.warn(str(error))
+    plugins.add_all(installed_plugins(modules))
+    if others is not None:
+        plugins.put_off_the_rest(others)
     plugins.add_files(files)
     return plugins
 
@@ -73,6 +75,7 @@ class Plugins:
         engines: Engine classes by name.
         owners: The owner of every plugin that implements a hook, in loading order.
         warnings: One line for each fault of a plugin, in the order they were found.
+        fingerprint: Of the installed plugins, where all were loaded; else "".
     """
 
     def __init__(self) -> None:
@@ -81,6 +84,8 @@ class Plugins:
         self.engines: dict[str, type[Any]] = {}
         self.owners: list[Owner] = []
         self.warnings: list[str] = []
+        self.fingerprint = ""
+        self._rest: frozenset[str] | None = None  # names that plugins offer which are not loaded yet
         self._offered: dict[str, list[Owner]] = {}
         self._blamed: set[tuple[Owner, str]] = set()
         self._hooks = Hooks()
@@ -114,6 +119,23 @@ class Plugins:
             for implementation in self._hooks.implementations(hook_name, found.plugin):
                 for cls in self._provided(owner, hook_name, implementation):
                     self._take(owner, cls, registry, check)
+
+    def add_all(self, plugins: Iterable[Found]) -> None:
+        """Registers plugins; the fault of one becomes a warning."""
+        for found in plugins:
+            try:
+                self.add(found)
+            except PluginError as error:
+                self.warn(str(error))
+
+    def put_off_the_rest(self, names: Collection[str]) -> None:
+        """Loads all other installed plugins, which offer these names, once they are needed."""
+        self._rest = frozenset(names)
+
+    def listeners(self) -> list[str]:
+        """Plugins that do more than offer methods, data sets and engines."""
+        offers = {hook_name for hook_name, _, _ in self._kinds}
+        return [o.plugin for o in self.owners if not offers.issuperset(self._hooks.implemented_by_name(o.plugin))]
 
     def add_files(self, files: Sequence[Path]) -> None:
         """Registers plugin files, each once.
@@ -161,6 +183,8 @@ class Plugins:
             UnknownName: There is none of that name.
         """
         if name not in self._offered:
+            self._load_the_rest()
+        if name not in self._offered:
             raise UnknownName.among("method or data set", name, self._offered, "`mtbench list plugins` shows all.")
         return self._offered[name][0]
 
@@ -205,6 +229,8 @@ class Plugins:
         except PluginError as error:
             self.warn(f"The {owner} breaks the contract, and this class was left out: {error}")
             return
+        if self._rest is not None and cls.name in self._rest:
+            self._load_the_rest()
         owners = self._offered.setdefault(cls.name, [])
         owners.append(owner)
         if len(owners) > 1:
@@ -214,12 +240,19 @@ class Plugins:
 
     def _only(self, name: str, kind: str, registry: dict[str, Any], *built_in: str) -> Any:
         if name not in registry:
+            self._load_the_rest()
+        if name not in registry:
             known = [*built_in, *registry]
             hint = f"`mtbench list {kind.replace(' ', '')}s` shows all {len(known)}."
             raise UnknownName.among(kind, name, known, hint)
         if len(self._offered[name]) > 1:
             raise PluginError(_taken(name, self._offered[name]))
         return registry[name]
+
+    def _load_the_rest(self) -> None:
+        if self._rest is not None:
+            self._rest = None
+            self.add_all(installed_plugins())
 
     def _blame(self, plugin: Any, hook_name: str, error: BaseException) -> None:
         owner = next(o for o in self.owners if o.plugin == self._hooks.name_of(plugin))

@@ -94,7 +94,7 @@ ACTS: dict[str, Any] = {
     "grad": lambda problem: torch.set_grad_enabled(False),
     "threads": lambda problem: torch.set_num_threads(3),
     "deterministic": lambda problem: torch.use_deterministic_algorithms(True),
-    "seeds": lambda problem: (torch.manual_seed(1), np.random.seed(1), random.seed(1)),
+    "seeds": lambda problem: (torch.manual_seed(1), np.random.seed(1), random.seed(1)),  # noqa: NPY002  # upsets it
     "errors": lambda problem: np.seterr(all="raise"),
     "patch": _patch,
     "arrays": _standardise,

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from mtbench import __version__
+from mtbench.cli.catalogue import Row, engine_rows, method_rows, plugin_rows, provider, remembered
 from mtbench.cli.options import data_option, plugin_option, plugins_with_warnings
 from mtbench.cli.tables import print_table
 from mtbench.cli.terminal import say
 from mtbench.dataset import Dataset
-from mtbench.hyperparameters import describe
-from mtbench.plugins import Plugins
+from mtbench.plugins import Plugins, load_modules
 
 
 @click.command("list")
@@ -32,38 +30,28 @@ def list_(what: str, format_: str, plugin_files: tuple[Path, ...], root: Path) -
       mtbench list datasets --data ~/data --format json
       mtbench list plugins --plugin my_method.py
     """
-    plugins = plugins_with_warnings(plugin_files)
-    if what == "methods":
-        rows = method_rows(plugins)
-    elif what == "datasets":
-        rows = dataset_rows(plugins, root)
-    elif what == "engines":
-        rows = engine_rows(plugins)
-    else:
-        rows = plugin_rows(plugins)
+    rows, warnings = _rows(what, plugin_files, root)
     if format_ == "json":
-        say(json.dumps({what: rows, "warnings": plugins.warnings}, indent=2))
+        say(json.dumps({what: rows, "warnings": warnings}, indent=2))
     elif rows:
         print_table(list(rows[0]), [[_text(value) for value in row.values()] for row in rows])
     else:
         say(f"There are no {what}.")
 
 
-def method_rows(plugins: Plugins) -> list[dict[str, Any]]:
-    """One record for each method, by name."""
-    from mtbench.method import SolverMethod
-
-    return [
-        {
-            "name": name,
-            "kind": "solver" if issubclass(method, SolverMethod) else "gradient",
-            "paper": method.reference.title,
-            "venue": method.reference.venue,
-            "hyperparameters": list(describe(method.Params)),
-            "from": _provider(plugins, name),
-        }
-        for name, method in sorted(plugins.methods.items())
-    ]
+def _rows(what: str, plugin_files: tuple[Path, ...], root: Path) -> tuple[list[Row], list[str]]:
+    """What is to be listed, and the plugins' faults: from what is remembered, where that is enough."""
+    known = None if plugin_files else remembered()
+    if known is not None and what in known.listed:
+        return known.listed[what], []
+    if known is not None:
+        return dataset_rows(load_modules(known.dataset_plugins), root), []
+    plugins = plugins_with_warnings(plugin_files)
+    if what == "datasets":
+        rows = dataset_rows(plugins, root)
+    else:
+        rows = {"methods": method_rows, "engines": engine_rows, "plugins": plugin_rows}[what](plugins)
+    return rows, plugins.warnings
 
 
 def dataset_rows(plugins: Plugins, root: Path) -> list[dict[str, Any]]:
@@ -76,33 +64,9 @@ def dataset_rows(plugins: Plugins, root: Path) -> list[dict[str, Any]]:
             "metric": dataset.report_metric,
             "licence": dataset.licence,
             "data": data_state(dataset, root),
-            "from": _provider(plugins, name),
+            "from": provider(plugins, name),
         }
         for name, dataset in sorted(plugins.datasets.items())
-    ]
-
-
-def engine_rows(plugins: Plugins) -> list[dict[str, Any]]:
-    """One record for each engine: mtbench's own, then those of plugins by name."""
-    from mtbench.engines import LocalEngine
-
-    rows = [{"name": LocalEngine.name, "title": _first_line(LocalEngine), "from": f"mtbench {__version__}"}]
-    for name, engine in sorted(plugins.engines.items()):
-        rows.append({"name": name, "title": _first_line(engine), "from": _provider(plugins, name)})
-    return rows
-
-
-def plugin_rows(plugins: Plugins) -> list[dict[str, Any]]:
-    """One record for each plugin that was loaded, in loading order."""
-    offered = {name: plugins.owner(name) for name in (*plugins.methods, *plugins.datasets, *plugins.engines)}
-    return [
-        {
-            "plugin": owner.plugin,
-            "distribution": owner.distribution,
-            "version": owner.version,
-            "offers": sorted(name for name, by in offered.items() if by == owner),
-        }
-        for owner in plugins.owners
     ]
 
 
@@ -113,15 +77,6 @@ def data_state(dataset: type[Dataset], root: Path, options: Any = None) -> str:
     if not files:
         return "none needed"
     return f"{len(missing)} of {len(files)} files missing" if missing else "present"
-
-
-def _provider(plugins: Plugins, name: str) -> str:
-    owner = plugins.owner(name)
-    return owner.plugin if owner.distribution == "file" else f"{owner.distribution} {owner.version}"
-
-
-def _first_line(cls: type) -> str:
-    return (inspect.getdoc(cls) or "").partition("\n")[0]
 
 
 def _text(value: Any) -> str:

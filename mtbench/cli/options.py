@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mtbench.cli.catalogue import remember, remembered
 from mtbench.cli.terminal import warn
 from mtbench.data.root import data_root
 from mtbench.errors import StudyError
-from mtbench.plugins import Plugins, load_plugins
+from mtbench.plugins import Plugins, load_modules, load_plugins
 
 if TYPE_CHECKING:
     from mtbench.dataset import Dataset
@@ -71,13 +72,24 @@ def options_of(dataset: type[Dataset], changes: Mapping[str, Any]) -> Any:
     return parse_options(dataset(), changes)
 
 
-def plugins_with_warnings(files: Sequence[Path] = ()) -> Plugins:
-    """Loads all plugins and says on stderr which are broken.
+def plugins_with_warnings(files: Sequence[Path] = (), wanted: Sequence[str] | None = None) -> Plugins:
+    """Loads plugins and says on stderr which are broken.
+
+    Args:
+        files: Plugin files.
+        wanted: Names of methods and data sets: where it is known who offers them, others are loaded when they are
+            needed. None for all plugins.
 
     Raises:
         PluginError: A plugin file is at fault.
     """
-    plugins = load_plugins(files)
+    known = remembered()
+    if known is not None and wanted is not None:
+        plugins = load_modules(known.offering(wanted), files, known.homes)
+    else:
+        plugins = load_plugins(files)
+        if known is None and not files:
+            remember(plugins)
     for warning in plugins.warnings:
         warn(warning)
     return plugins

@@ -68,7 +68,7 @@ def run(study_file: Path | None, root: Path, plugin_files: tuple[Path, ...], dry
     with _interruptible(), ExitStack() as ends:
         study = _study(study_file, plugin_files, given)
         engine = None if dry_run else _early_engine(study, ends)
-        plugins = plugins_with_warnings(study.plugins)
+        plugins = plugins_with_warnings(study.plugins, [*study.methods, *study.datasets])
         # Imported late, so that mistakes above are answered without waiting for torch.
         from mtbench.engines.chosen import engine_class
         from mtbench.grid import plan_cells

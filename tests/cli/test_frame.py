@@ -99,8 +99,10 @@ def test_a_broken_plugin_file_is_one_line_and_no_traceback(mtbench, tmp_path):
     assert "Traceback" not in result.output
 
 
-def test_warnings_of_plugins_go_to_stderr_and_the_command_goes_on(mtbench, monkeypatch):
+def test_warnings_of_plugins_go_to_stderr_and_the_command_goes_on(mtbench, monkeypatch, tmp_path):
     from mtbench.plugins import Plugins
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
     def load(files):
         plugins = Plugins()

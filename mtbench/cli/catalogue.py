@@ -1,0 +1,197 @@
+"""What `list` and `show` tell of installed methods, remembered on disk: to look it up must not import torch.
+
+A convenience, like the names that are completed: missing, stale or corrupt, it is made again, and what cannot be told
+from it is found out by loading the plugins.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from mtbench import __version__, names
+from mtbench.hyperparameters import Hyperparameter, describe
+from mtbench.plugin_sources import FILE
+from mtbench.plugins import Plugins
+from mtbench.scale import COUNTS, UNITS
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What the installed plugins offer.
+
+    Attributes:
+        fingerprint: Of the files that it was made from.
+        sources: Further files that methods inherit from, each with its time and size.
+        homes: The plugin that offers a name, by name of a method or data set.
+        listeners: Plugins that hear of events.
+        listed: By kind ("methods", "engines", "plugins"), what `list` shows.
+        shown: By name of a method, what `show` shows.
+    """
+
+    fingerprint: str
+    sources: list[list[Any]]
+    homes: dict[str, str]
+    listeners: list[str]
+    listed: dict[str, list[Row]]
+    shown: dict[str, Row]
+
+    @property
+    def dataset_plugins(self) -> list[str]:
+        """Plugins that offer data sets."""
+        return sorted({home for name, home in self.homes.items() if name not in self.shown})
+
+    def offering(self, wanted: Iterable[str]) -> list[str]:
+        """Plugins that offer names, and those that listen."""
+        return sorted({*self.listeners, *(self.homes[name] for name in wanted if name in self.homes)})
+
+
+def remembered() -> Catalogue | None:
+    """What was remembered, if it still holds."""
+    try:
+        record = json.loads(_file().read_text())
+        found = Catalogue(**{f.name: record[f.name] for f in fields(Catalogue)})
+        fresh = found.fingerprint == names.fingerprint() and all(
+            _stamp(path) == [path, *s] for path, *s in found.sources
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if fresh else None
+
+
+def remember(plugins: Plugins) -> None:
+    """Remembers what installed plugins offer, unless one of them is at fault: then each command is to say so.
+
+    Args:
+        plugins: All installed plugins.
+    """
+    if plugins.warnings or any(owner.distribution == FILE for owner in plugins.owners):
+        return
+    found = Catalogue(
+        plugins.fingerprint,
+        [_stamp(path) for path in _inherited(plugins)],
+        {name: plugins.owner(name).plugin for name in (*plugins.methods, *plugins.datasets)},
+        plugins.listeners(),
+        {"methods": method_rows(plugins), "engines": engine_rows(plugins), "plugins": plugin_rows(plugins)},
+        {name: method_page(plugins, name) for name in plugins.methods},
+    )
+    names.replace(_file(), json.dumps(asdict(found)))
+
+
+def _file() -> Path:
+    return names.cache_file().with_name(names.cache_file().name.replace("names", "catalogue"))
+
+
+def _stamp(path: str) -> list[Any]:
+    found = os.stat(path)
+    return [path, found.st_mtime_ns, found.st_size]
+
+
+def _inherited(plugins: Plugins) -> list[str]:
+    """The files in which methods and their hyperparameters are written, and what they inherit from."""
+    classes = {c for method in plugins.methods.values() for owner in (method, method.Params) for c in owner.__mro__}
+    files = {getattr(sys.modules.get(c.__module__), "__file__", None) for c in classes}
+    return sorted(file for file in files if file)
+
+
+def method_rows(plugins: Plugins) -> list[Row]:
+    """One record for each method, by name."""
+    from mtbench.method import SolverMethod
+
+    return [
+        {
+            "name": name,
+            "kind": "solver" if issubclass(method, SolverMethod) else "gradient",
+            "paper": method.reference.title,
+            "venue": method.reference.venue,
+            "hyperparameters": list(describe(method.Params)),
+            "from": provider(plugins, name),
+        }
+        for name, method in sorted(plugins.methods.items())
+    ]
+
+
+def engine_rows(plugins: Plugins) -> list[Row]:
+    """One record for each engine: mtbench's own, then those of plugins by name."""
+    from mtbench.engines import LocalEngine
+
+    rows = [{"name": LocalEngine.name, "title": _first_line(LocalEngine), "from": f"mtbench {__version__}"}]
+    for name, engine in sorted(plugins.engines.items()):
+        rows.append({"name": name, "title": _first_line(engine), "from": provider(plugins, name)})
+    return rows
+
+
+def plugin_rows(plugins: Plugins) -> list[Row]:
+    """One record for each plugin that was loaded, in loading order."""
+    offered = {name: plugins.owner(name) for name in (*plugins.methods, *plugins.datasets, *plugins.engines)}
+    return [
+        {
+            "plugin": owner.plugin,
+            "distribution": owner.distribution,
+            "version": owner.version,
+            "offers": sorted(name for name, by in offered.items() if by == owner),
+        }
+        for owner in plugins.owners
+    ]
+
+
+def method_page(plugins: Plugins, name: str) -> Row:
+    """What `show` tells of a method.
+
+    Returns:
+        "summary"; "facts" by name; "hyperparameters" as rows of a table; "units", what defaults and ranges are multiples
+        of, by name.
+    """
+    from mtbench.method import GradientMethod
+
+    method = plugins.method(name)
+    rows = [hyperparameter_row(h) for h in describe(method.Params).values()]
+    if issubclass(method, GradientMethod):
+        rows.append(["learning_rate", "float", "the recipe's", "", "", "given by the data set's recipe"])
+    facts = {
+        "paper": str(method.reference),
+        "kind": "gradient method" if issubclass(method, GradientMethod) else "solver method",
+        "version": method.version,
+        "from": f"the {plugins.owner(name)}",
+    }
+    units = _units(list(describe(method.Params).values()))
+    return {"summary": _summary(method), "facts": facts, "hyperparameters": rows, "units": units}
+
+
+def provider(plugins: Plugins, name: str) -> str:
+    """Who offers a name, in short."""
+    owner = plugins.owner(name)
+    return owner.plugin if owner.distribution == FILE else f"{owner.distribution} {owner.version}"
+
+
+def hyperparameter_row(h: Hyperparameter) -> list[str]:
+    """Name, type, default, grid, range and meaning, as text."""
+    grid, span = "", ""
+    if h.range is not None:
+        grid = ", ".join(map(str, h.range.grid)) + (f", up to the {h.up_to}" if h.up_to else "")
+        if h.range.low is not None and h.range.high is not None:
+            span = f"{h.range.low:g} to {h.range.high:g}{', logarithmic' if h.range.log else ''}"
+    meaning = f"{h.help} (ramped)".lstrip() if h.ramped else h.help
+    meaning = f"{meaning}; all in units of the {h.per}".lstrip("; ") if h.per else meaning
+    return [h.name, h.kind.__name__, str(h.default), grid, span, meaning]
+
+
+def _units(known: Sequence[Hyperparameter]) -> dict[str, str]:
+    return {h.per: UNITS[h.per] for h in known if h.per} | {h.up_to: COUNTS[h.up_to] for h in known if h.up_to}
+
+
+def _summary(cls: type) -> str:
+    """The first paragraph of a class's docstring, in one line."""
+    return " ".join((inspect.getdoc(cls) or "").split("\n\n")[0].split())
+
+
+def _first_line(cls: type) -> str:
+    return (inspect.getdoc(cls) or "").partition("\n")[0]
