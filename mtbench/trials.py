@@ -193,6 +193,8 @@ class StackResult:
         best_epoch: int64 [R], the epoch whose parameters the metrics belong to.
         train_seconds: float64 [R], each trial's share of the stack's training time.
         n_parameters: int64 [R], numbers learned.
+        residual: float64 [R], how far from optimal a solver ended, see `mtbench.method.LinearSolution`; None where it
+            does not say.
         predictions: By part, float32 [R, n, O or C]; empty unless the recipe keeps them.
         learned: Matrices the method learned (e.g. "transfer" [R, T, T]); empty unless kept.
         provenance: Versions, device, stack size, peak memory, wall time: recorded, compared, never hashed.
@@ -207,6 +209,7 @@ class StackResult:
     best_epoch: Array | None = None
     train_seconds: Array | None = None
     n_parameters: Array | None = None
+    residual: Array | None = None
     predictions: dict[str, Array] = field(default_factory=dict)
     learned: dict[str, Array] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mtbench.nn.linear import LinearData
+from mtbench.nn.optimality import relative, smallest_subgradient
 from mtbench.nn.solvers import Map, fista, newton, soft_threshold
 
 
@@ -98,3 +99,25 @@ def sparse_ridge(data: LinearData, lambda_: Tensor, mu: Tensor, start: Tensor, c
         max_steps=5000,
     )
     return start.index_copy(0, sparse, found)
+
+
+def ridge_residuals(
+    data: LinearData, lambda_: Tensor, mu: Tensor, weights: Tensor, centre: Tensor | None = None
+) -> Tensor:
+    """The norm of each task's smallest subgradient, relative to the gradient of L_t at weights 0.
+
+    Args:
+        data: The losses.
+        lambda_: [R].
+        mu: [R].
+        weights: [R, p, T].
+        centre: The v_t, [R, p, T], as in `ridge`.
+
+    Returns:
+        [R, T].
+    """
+    touched = features_only(data, weights)
+    apart = (weights if centre is None else weights - centre) * touched
+    slope = data.losses_and_gradient(weights)[1] + 2.0 * lambda_[:, None, None] * apart
+    subgradient = smallest_subgradient(slope, weights, mu[:, None, None] * touched)
+    return relative(subgradient, data.gradient_at_zero(), (1,))

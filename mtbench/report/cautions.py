@@ -97,7 +97,20 @@ def _of_cell(entry: Entry) -> Iterator[str]:
         yield f"{entry.label}: no trial of split {_list(lost)} could be selected; the mean leaves it out."
     if len(splits) == 1:
         yield f"{entry.label}: one split only, so there is no interval."
+    yield from _unsolved(entry)
     yield from _at_edges(entry)
+
+
+def _unsolved(entry: Entry) -> Iterator[str]:
+    """Scores of problems that their solver did not solve to its method's own tolerance."""
+    short = [trial for trial in entry.selected.final if not trial.solved]
+    if short:
+        worst = max(trial.residual for trial in short)
+        tolerance = short[0].stack.provenance["tolerance"]
+        yield (
+            f"{entry.label}: the solver stopped before its tolerance in {len(short)} of {len(entry.selected.final)} "
+            f"selected trials (relative residual up to {worst:.1g}; solved is {tolerance:.1g})."
+        )
 
 
 def _at_edges(entry: Entry) -> Iterator[str]:

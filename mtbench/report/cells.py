@@ -46,6 +46,17 @@ class TrialRow:
         column = self.stack.metrics.get(part or "test", {}).get(name)
         return np.empty(0) if column is None else np.atleast_1d(column[self.row])
 
+    @property
+    def residual(self) -> float:
+        """How far from optimal its solver ended; NaN where it does not say."""
+        return math.nan if self.stack.residual is None else float(self.stack.residual[self.row])
+
+    @property
+    def solved(self) -> bool:
+        """Whether its solver got to where its method says that the problem is solved, or states no such place."""
+        tolerance = self.stack.provenance.get("tolerance")
+        return not (isinstance(tolerance, float) and self.residual > tolerance)
+
 
 @dataclass(frozen=True, eq=False)
 class CellResults:

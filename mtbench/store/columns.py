@@ -17,7 +17,7 @@ from mtbench.store.hdf5 import Column
 from mtbench.tasks import Array
 from mtbench.trials import StackResult, Status, Trial
 
-_PER_TRIAL = ("best_epoch", "train_seconds", "n_parameters")
+_PER_TRIAL = ("best_epoch", "train_seconds", "n_parameters", "residual")
 
 
 def to_columns(result: StackResult) -> dict[str, Column]:

@@ -41,6 +41,7 @@ class StackColumns:
         best_epoch: int64 [R], or None where nothing was trained.
         train_seconds: float64 [R], or None.
         n_parameters: int64 [R], or None.
+        residual: float64 [R], or None.
         provenance: Versions, device, times.
         counts: bool [R], False where another record stands for the same trial: a later try, or another stack.
     """
@@ -60,6 +61,7 @@ class StackColumns:
     best_epoch: Array | None
     train_seconds: Array | None
     n_parameters: Array | None
+    residual: Array | None
     provenance: dict[str, Any]
     counts: Array = field(init=False)
 
@@ -133,6 +135,7 @@ def _stack(source: Source) -> StackColumns:
             best_epoch=arrays.get("best_epoch"),
             train_seconds=arrays.get("train_seconds"),
             n_parameters=arrays.get("n_parameters"),
+            residual=arrays.get("residual"),
         )
     except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise StoreError(f"{path.name}: its summary lacks something a stack has: {error!r}") from None

@@ -53,6 +53,12 @@ class SolverStack:
         return self._found.n_parameters
 
     @property
+    def residual(self) -> Array | None:
+        """How far from optimal each trial ended, [R]; None where the solver states no residual."""
+        found = self._found.residual
+        return None if found is None else found.to(torch.float64).cpu().numpy()
+
+    @property
     def _found(self) -> LinearSolution:
         if self._solution is None:
             raise RuntimeError("run() comes first.")
@@ -104,7 +110,7 @@ class SolverStack:
 
 def _check(method: str, solution: LinearSolution, expected: tuple[int, int, int]) -> None:
     """Refuses what are no predictors [R, p, T], or no verdicts [R]."""
-    weights, finite = solution.weights, solution.finite
+    weights = solution.weights
     found = tuple(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__
     if found != expected or weights.dtype != torch.float64:
         kind = f" of {weights.dtype}" if isinstance(weights, Tensor) else ""
@@ -112,7 +118,8 @@ def _check(method: str, solution: LinearSolution, expected: tuple[int, int, int]
             f"Method '{method}': `solve` must give weights [R, p, T] = {list(expected)} of torch.float64; found "
             f"{list(found) if isinstance(found, tuple) else found}{kind}."
         )
-    if finite is not None and tuple(finite.shape) != expected[:1]:
-        raise PluginError(
-            f"Method '{method}': `finite` must have shape [R] = [{expected[0]}]; found {list(finite.shape)}."
-        )
+    for name, each in (("finite", solution.finite), ("residual", solution.residual)):
+        if each is not None and tuple(each.shape) != expected[:1]:
+            raise PluginError(
+                f"Method '{method}': `{name}` must have shape [R] = [{expected[0]}]; found {list(each.shape)}."
+            )

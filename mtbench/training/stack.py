@@ -109,6 +109,8 @@ def _train(
         "start_bytes": before,
         "peak_bytes": peak_bytes(device),
     }
+    if isinstance(method, SolverMethod) and method.tolerance is not None:
+        result.provenance["tolerance"] = method.tolerance
     left_out = {str(split): names for split, problem in used.items() if (names := untrained_tasks(problem))}
     if left_out:
         result.provenance["untrained_tasks"] = left_out
@@ -126,6 +128,7 @@ def _result(stack: GradientStack | SolverStack, trials: Sequence[Trial]) -> Stac
         best_epoch=progress.best_epoch,
         train_seconds=progress.seconds,
         n_parameters=np.full(len(trials), stack.n_parameters, np.int64),
+        residual=stack.residual if isinstance(stack, SolverStack) else None,
     )
 
 
@@ -190,6 +193,7 @@ def joined(results: Sequence[StackResult]) -> StackResult:
         best_epoch=stacked(lambda r: r.best_epoch),
         train_seconds=stacked(lambda r: r.train_seconds),
         n_parameters=stacked(lambda r: r.n_parameters),
+        residual=stacked(lambda r: r.residual),
         predictions=by_name(lambda r: r.predictions),
         learned=by_name(lambda r: r.learned),
         provenance=provenance,

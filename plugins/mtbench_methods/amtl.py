@@ -26,7 +26,7 @@ from mtbench import LinearData, LinearSolution, Problem, Recipe, Reference, Solv
 from mtbench.nn.linear_problems import linear_support
 from mtbench.nn.optimality import relative, smallest_subgradient
 from mtbench.nn.reconstruction import reconstructed_weights, sparse_combinations
-from mtbench.nn.ridge import features_only, light_ridge, ridge, sparse_ridge
+from mtbench.nn.ridge import features_only, light_ridge, ridge, ridge_residuals, sparse_ridge
 from mtbench.nn.solvers import State, descend
 
 
@@ -148,12 +148,10 @@ class AMTL(SolverMethod):
             v = w[:, :d]
             b = sparse_combinations(bases[:, :d], v, here.gamma, dear, allowed[trials], b, here.nonnegative)
             apart = torch.nn.functional.pad((v - bases[:, :d] @ b) * out, (0, 0, 0, data.n_rows - d))
-            losses, gradient = some.losses_and_gradient(w)
-            slope = gradient + 2.0 * here.gamma[:, None, None] * apart
-            l1 = here.mu[:, None, None] * features_only(some, w)
-            each = relative(smallest_subgradient(slope, w, l1) * out, some.gradient_at_zero(), (1,))
+            each = ridge_residuals(some, here.gamma, here.mu, w, bases @ b) * out[:, 0]
             residuals[trials] = each
-            value = (losses * out[:, 0]).sum(1) + here.gamma * apart.square().sum((1, 2))
+            l1 = here.mu[:, None, None] * features_only(some, w)
+            value = (some.losses(w) * out[:, 0]).sum(1) + here.gamma * apart.square().sum((1, 2))
             value = value + (dear[:, :, None] * b.abs()).sum((1, 2)) + (l1 * (w * out).abs()).sum((1, 2))
             return (w, b), value, each.amax(1)
 

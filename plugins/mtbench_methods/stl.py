@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mtbench import LinearData, LinearSolution, Problem, Recipe, Reference, SolverMethod, hookimpl, tunable
 from mtbench.nn.linear_problems import linear_support
-from mtbench.nn.ridge import ridge, sparse_ridge
+from mtbench.nn.ridge import ridge, ridge_residuals, sparse_ridge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +48,22 @@ class STL(SolverMethod):
     reference = Reference("Deep Asymmetric Multi-task Feature Learning", "ICML 2018", arxiv="1708.00260")
     Params = STLParams
 
+    tolerance = 1e-6
+
     def supports(self, problem: Problem, recipe: Recipe) -> str | None:
         """Binary tasks, or regressions with one output."""
         return linear_support(problem)
 
     def solve(self, data: LinearData, params: STLParams) -> LinearSolution:
-        """The exact minimum: convex, and every task on its own."""
+        """The exact minimum: convex, and every task on its own.
+
+        The residual is the largest of the tasks': the norm of the smallest subgradient, over that of the gradient of
+        L_t at weights 0.
+        """
         weights = ridge(data, params.lambda_)
         weights = sparse_ridge(data, params.lambda_, params.mu, start=weights)
-        return LinearSolution(weights, n_parameters=data.n_features * data.n_tasks)
+        residual = ridge_residuals(data, params.lambda_, params.mu, weights).amax(1)
+        return LinearSolution(weights, n_parameters=data.n_features * data.n_tasks, residual=residual)
 
 
 def objective(data: LinearData, weights: Tensor, params: STLParams) -> Tensor:
