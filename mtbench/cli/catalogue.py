@@ -147,8 +147,8 @@ def method_page(plugins: Plugins, name: str) -> Row:
     """What `show` tells of a method.
 
     Returns:
-        "summary"; "facts" by name; "hyperparameters" as rows of a table; "units", what defaults and ranges are multiples
-        of, by name.
+        "summary"; "facts" by name; "hyperparameters" as rows of a table; "units", what defaults and ranges are
+        multiples of, by name.
     """
     from mtbench.method import GradientMethod
 

@@ -175,7 +175,7 @@ class _BatchNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor, *rest: Any) -> tuple[Any, ...]:
-        tensors = (x, aligned(weight), aligned(bias))
+        tensors = (x, *(None if t is None else aligned(t) for t in (weight, bias)))
         found: tuple[Any, ...] = _aten._batch_norm_impl_index(*tensors, *rest, torch.backends.cudnn.enabled)
         return found
 
@@ -189,7 +189,7 @@ class _BatchNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, var, saved_mean, saved_var, reserve = ctx.saved_tensors
-        tensors = (x, gradients[0], aligned(weight), mean, var, saved_mean, saved_var)
+        tensors = (x, gradients[0], None if weight is None else aligned(weight), mean, var, saved_mean, saved_var)
         options = (ctx.training, ctx.eps, list(ctx.needs_input_grad[:3]), reserve)
         found = _aten._batch_norm_impl_index_backward(ctx.implementation, *tensors, *options)
         return (*found, None, None, None, None, None)
@@ -237,15 +237,13 @@ class _MaxPool(torch.autograd.Function):
         return tuple(_unfolded(one, 1, n) for one in found), (1, 1)
 
 
-def aligned(value: Tensor | None) -> Tensor | None:
+def aligned(value: Tensor) -> Tensor:
     """The same numbers where a GPU's vector instructions can read them: at an address that is a multiple of 16 bytes.
 
     Parameters are parts of one long row, and cuDNN's batch norm of images channels last reads scale and shift four
     numbers at a time without asking: "misaligned address" (torch 2.11, cuDNN 9.19).
     """
-    if value is None or value.device.type != "cuda" or value.data_ptr() % 16 == 0:
-        return value
-    return value.clone()
+    return value.clone() if value.device.type == "cuda" and value.data_ptr() % 16 else value
 
 
 def _front(value: Tensor, dim: int | None, n: int) -> Tensor:

@@ -1,8 +1,8 @@
 """How far from optimal a solver ended: the residual of the optimality conditions, relative to the forces at work.
 
-At a minimum (of a non-convex objective: at a stationary point) the gradient of what is smooth balances the penalties that
-have kinks: 0 is a subgradient. The residual is the norm of the smallest subgradient, over a norm that says what would be
-large: that of the losses' gradient at weights 0, or of the penalties. It has no unit; 0 is optimal.
+At a minimum (of a non-convex objective: at a stationary point) the gradient of what is smooth balances the penalties
+that have kinks: 0 is a subgradient. The residual is the norm of the smallest subgradient, over a norm that says what
+would be large: that of the losses' gradient at weights 0, or of the penalties. It has no unit; 0 is optimal.
 """
 
 from __future__ import annotations

@@ -176,7 +176,7 @@ def lasso(gram: Tensor, linear: Tensor, l1: Tensor, start: Tensor, n_sweeps: int
 
 
 Step = Callable[[Tensor, State], tuple[State, Tensor, Tensor]]
-"""(positions of the trials int64 [R'], where they begin) -> their next state, its objectives [R'] and residuals [R']."""
+"""(positions of the trials int64 [R'], where they begin) -> next state, its objectives [R'] and residuals [R']."""
 
 
 def descend(step: Step, state: State, tolerance: float, max_rounds: int) -> tuple[State, Tensor]:

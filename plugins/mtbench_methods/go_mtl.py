@@ -68,19 +68,19 @@ class GOMTL(SolverMethod):
         """Alternates S (a lasso per task) and L (a ridge) from several starts and keeps the best.
 
         All starts run a few rounds; the best of them go on until the residual is small. The residual is the larger of
-        both blocks': the norm of the smallest subgradient of (3) by L, and by S, over that of the gradient of the losses
-        at W = 0 by the same block.
+        both blocks': the norm of the smallest subgradient of (3) by L, and by S, over that of the gradient of the
+        losses at W = 0 by the same block.
         """
         # |L|_F does not change when the features turn, and S does not see it.
         turned, axes = data.in_mean_axes()
         weights = light_ridge(turned)
         starts = [initial_bases(turned, weights @ mix, params.k, weights) for mix in _mixtures(weights, self.n_starts)]
         tried = [self._descend(turned, params, start, self.trial_rounds) for start in starts]
-        finals = []
-        for place in _best([objective for _, objective, _ in tried], self.n_finalists):
-            finals.append(
-                self._descend(turned, params, _chosen([state for state, _, _ in tried], place), self.max_rounds)
-            )
+        states, objectives = [state for state, _, _ in tried], [objective for _, objective, _ in tried]
+        finals = [
+            self._descend(turned, params, _chosen(states, place), self.max_rounds)
+            for place in _best(objectives, self.n_finalists)
+        ]
         (first,) = _best([objective for _, objective, _ in finals], 1)
         bases, coefficients = _chosen([state for state, _, _ in finals], first)
         (residual,) = _chosen([(residual,) for _, _, residual in finals], first)

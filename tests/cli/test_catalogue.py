@@ -49,7 +49,8 @@ def test_what_is_remembered_is_what_the_plugins_offer(known):
 def test_a_command_tells_the_same_from_memory_and_imports_neither_torch_nor_scikit_learn(words):
     code = (
         "import sys\nfrom mtbench.cli import main\n"
-        "try:\n    main()\nfinally:\n    print(sorted({'torch', 'sklearn', 'scipy'} & set(sys.modules)), file=sys.stderr)"
+        "try:\n    main()\nfinally:\n"
+        "    print(sorted({'torch', 'sklearn', 'scipy'} & set(sys.modules)), file=sys.stderr)"
     )
     command = [sys.executable, "-c", code, *words]
     first, second = (subprocess.run(command, capture_output=True, text=True, check=True) for _ in range(2))

@@ -1,8 +1,8 @@
 """STL minimises each task's penalised loss, on its own."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from dataclasses import replace
 import pytest
 import torch
 from mtbench_methods.stl import STL, objective
