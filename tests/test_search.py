@@ -124,7 +124,7 @@ def test_defaults_and_ranges_of_built_in_methods_move_with_the_scale_of_the_data
 
 
 def test_every_penalty_of_a_built_in_method_names_its_unit(plugins):
-    """A weight that is drawn evenly on the logarithmic scale is in the units of something, or has none by its formula."""
+    """A weight that is drawn from a range is in the units of something, or has none by its formula."""
     bare = {
         f"{name}.{h.name}"
         for name in plugins.methods

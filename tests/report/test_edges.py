@@ -40,7 +40,8 @@ def said(store):
 def test_what_is_best_at_the_low_end_is_said_with_its_splits(results_store, outcome):
     write(results_store, outcome, better_low, n_low=3)
     assert said(results_store) == [
-        "a x school: alpha was selected at the low edge of its range (0.001) in 3 of 5 splits; a wider range may do better."
+        "a x school: alpha was selected at the low edge of its range (0.001) in 3 of 5 splits; a wider range may do "
+        "better."
     ]
 
 
