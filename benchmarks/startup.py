@@ -1,8 +1,9 @@
 """Times small commands, of this checkout and of another: `python -m benchmarks.startup [--before FOLDER]`.
 
-Runs of a 30-6-12 network (nn on amtfl_synthetic) of 3 and of 200 trials, each in a new store; `mtbench list methods` and
-`mtbench show nn`, whose answers are remembered from an earlier call. FOLDER is a checkout of the commit to compare with,
-such as `git worktree add FOLDER COMMIT` makes. The two take turns, so that other work on the machine falls on both.
+Runs of a 30-6-12 network (nn on amtfl_synthetic) of 3 and of 200 trials, each in a new store; `mtbench list methods`
+and `mtbench show nn`, whose answers are remembered from an earlier call. FOLDER is a checkout of the commit to compare
+with, such as `git worktree add FOLDER COMMIT` makes. The two take turns, so that other work on the machine falls on
+both.
 
 Prints and writes medians: seconds until the command ended, CPU seconds (of it and of all processes it waited for), and
 the seconds that training itself took, as the store has them. On a busy machine ratios and CPU seconds tell more than
