@@ -53,6 +53,7 @@ def peak_bytes(device: torch.device) -> int:
 def restart_peak(device: torch.device) -> None:
     """Forgets the peak so far, where the system can: Linux, and GPUs."""
     if device.type == "cuda":
+        torch.cuda.init()  # type: ignore[no-untyped-call]  # statistics of a GPU that nothing has used yet are an error
         torch.cuda.reset_peak_memory_stats(device)
         return
     with contextlib.suppress(OSError):
@@ -174,7 +175,7 @@ class AllocatedBytes:
 
     def restart(self) -> None:
         """Lets the peak begin anew."""
-        torch.cuda.reset_peak_memory_stats(self._device)
+        restart_peak(self._device)
 
 
 def meter(device: torch.device) -> TensorBytes | AllocatedBytes:
