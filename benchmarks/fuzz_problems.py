@@ -73,7 +73,9 @@ def random_case(rng: np.random.Generator) -> Case:
             part.labels[:] = np.eye(len(tasks))[rng.integers(len(tasks), size=len(part.labels))]
             part.labels[rng.random(len(part.labels)) < 0.3] = np.nan
     dress = _dress(rng, kind, row)
-    given = {name: [dress(part.inputs), _labels(rng, part.labels), _task(rng, part.task)] for name, part in plain.items()}
+    given = {
+        name: [dress(part.inputs), _labels(rng, part.labels), _task(rng, part.task)] for name, part in plain.items()
+    }
     if kind == "bytes" and len(row) > 1:
         for part in plain.values():
             part.inputs /= 255
@@ -366,7 +368,9 @@ def allowed(name: str, problem: Problem, plain: Plain) -> bool:
         return kinds == {TaskKind.MULTILABEL}
     if name == "one_vs_all_error":
         rows = [row.tolist() for row in plain.labels]
-        whole = [all(math.isnan(v) for v in row) or (row.count(1) == 1 and row.count(0) == len(row) - 1) for row in rows]
+        whole = [
+            all(math.isnan(v) for v in row) or (row.count(1) == 1 and row.count(0) == len(row) - 1) for row in rows
+        ]
         return kinds == {TaskKind.BINARY} and plain.task is None and all(whole)
     return True
 
@@ -465,7 +469,9 @@ def main() -> None:
             counts[check(case, rng)] += 1
         except Exception as error:
             counts["other"] += 1
-            print(f"seed {i}, {case.damage or 'no damage'}: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+            print(
+                f"seed {i}, {case.damage or 'no damage'}: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            )
         counts[f"damage: {case.damage or 'none'}"] += 1
     print(f"{sum(counts[k] for k in ('refused', 'scored', 'other'))} problems in {time.monotonic() - started:.0f} s")
     for name in ("refused", "scored", "other", *sorted(k for k in counts if ":" in k)):
