@@ -97,7 +97,9 @@ class Evaluator:
                 if len(positions):
                     found = compute(problem, problem.parts[part], predictions[positions])
                     values.setdefault(name, np.full((len(trials), *found.shape[1:]), np.nan))[positions] = found
-            values[name][~finite_rows(predictions)] = np.nan
+        broken = ~finite_rows(predictions)
+        for found in values.values():
+            found[broken] = np.nan
         return values
 
     def _sweep(self, u: int, part: str, step: int) -> Sweep:

@@ -116,7 +116,7 @@ def test_predictions_of_another_shape_are_not_scored(dataset):
     problem = dataset().load(Path(), 0, None)
     evaluator = Evaluator([problem], np.zeros(1, np.int64), 1)
     n = problem.parts["test"].n_rows
-    for shape in ((1, n, 1), (1, n - 1, 4), (1, n, 9), (n, 4)):
+    for shape in ((1, n, 1), (1, n - 1, 4), (1, n, 9)):
         with pytest.raises(DataError, match=re.escape(f"found {list(shape)}")):
             evaluator.metrics(["loss"], "test", np.zeros(shape), np.zeros(1, np.int64))
 
