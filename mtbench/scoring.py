@@ -50,3 +50,8 @@ def check_scoring(dataset: Dataset, problem: Problem) -> None:
                 f"{dataset.name}, split {problem.split}, part {part!r}: a part must have labels, or nothing can be "
                 f"{purpose}; all of them are NaN."
             )
+    if not (problem.task_sizes("train") * problem.task_sizes("validation")).any():
+        raise DataError(
+            f"{dataset.name}, split {problem.split}: a task must have labels in 'train' and in 'validation', or nothing "
+            "can be selected; each has them in one of the two at most."
+        )

@@ -121,14 +121,19 @@ def _of_tensor(torch: Any, tensor: Any) -> Any:
 
 
 def _of_frame(pandas: Any, table: Any, what: str, where: str) -> Array:
-    columns = table.items() if table.ndim == 2 else [(table.name, table)]
+    columns = list(table.items()) if table.ndim == 2 else [(table.name, table)]
     for name, column in columns:
         if not pandas.api.types.is_numeric_dtype(column.dtype) or pandas.api.types.is_complex_dtype(column.dtype):
             raise DataError(
                 f"{where}: {what} must be real numbers; found column {name!r} of type {column.dtype}. Convert it in "
                 "`load`."
             )
-    found: Array = table.to_numpy(dtype=np.float64, na_value=np.nan)
+    found: Array = table.to_numpy()
+    if found.dtype.kind == "O":  # columns of several types, or of a type with a missing value of its own
+        whole = all(pandas.api.types.is_integer_dtype(column.dtype) for _, column in columns)
+        if whole and not table.isna().to_numpy().any():
+            return np.asarray(table.to_numpy(dtype=np.int64))
+        return np.asarray(table.to_numpy(dtype=np.float64, na_value=np.nan))
     return found
 
 

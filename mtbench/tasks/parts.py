@@ -106,16 +106,16 @@ class Parts(Mapping[str, Part]):
 
     Args:
         parts: Those that are there.
-        withheld: Names of those that exist, but are not handed out.
+        withheld: Whether there are others that are not handed out.
     """
 
-    def __init__(self, parts: Mapping[str, Part], withheld: tuple[str, ...] = ()) -> None:
-        self._parts, self.withheld = dict(parts), withheld
+    def __init__(self, parts: Mapping[str, Part], withheld: bool = False) -> None:
+        self._parts, self._withheld = dict(parts), withheld
 
     def __getitem__(self, name: str) -> Part:
-        if name in self.withheld:
+        if self._withheld and name not in self._parts:
             raise PluginError(
-                f"A method must not look at test rows, and is handed none: the part {name!r} is withheld. It has "
+                f"A method must not look at test rows, and is handed none: a part {name!r} is withheld. It has "
                 f"{', '.join(repr(there) for there in self._parts)}."
             )
         return self._parts[name]

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,7 +20,6 @@ from mtbench.tasks.kinds import Array, Layout, Task, TaskKind
 from mtbench.tasks.parts import Part, Parts
 
 REQUIRED_PARTS = ("train", "validation", "test")
-_HANDED_OUT = ("train", "validation")
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class Problem:
     tasks: tuple[Task, ...]
     parts: Mapping[str, Part]
     truth: Mapping[str, Array] = field(default_factory=dict)
+    required: ClassVar[tuple[str, ...]] = REQUIRED_PARTS
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tasks", tuple(self.tasks))
-        withheld = self.parts.withheld if isinstance(self.parts, Parts) else ()
-        missing = [name for name in REQUIRED_PARTS if name not in self.parts and name not in withheld]
+        missing = [name for name in self.required if name not in self.parts]
         if missing:
-            raise DataError(f"{self._where}: a problem needs the parts {REQUIRED_PARTS}, but {missing} are missing.")
+            raise DataError(f"{self._where}: a problem needs the parts {self.required}, but {missing} are missing.")
         if not self.tasks:
             raise DataError(f"{self._where}: a problem needs at least one task.")
         names = [task.name for task in self.tasks]
@@ -58,7 +58,7 @@ class Problem:
         known: Known = {}
         parts = {name: self._checked(name, part, known) for name, part in self.parts.items()}
         self._check_likeness(parts)
-        object.__setattr__(self, "parts", Parts(parts, withheld))
+        object.__setattr__(self, "parts", Parts(parts, withheld=self.required != REQUIRED_PARTS))
         object.__setattr__(self, "truth", {name: frozen(np.asarray(array)) for name, array in self.truth.items()})
 
     @property
@@ -179,9 +179,14 @@ class Problem:
 
     def without_test(self) -> Problem:
         """What a method is handed: the training and validation part, and nothing that is known of the test rows."""
-        withheld = tuple(name for name in self.parts if name not in _HANDED_OUT)
-        parts = Parts({name: self.parts[name] for name in _HANDED_OUT}, withheld)
-        return replace(self, parts=parts, truth={})
+        return HandedProblem(self.dataset, self.split, self.tasks, {n: self.parts[n] for n in HandedProblem.required})
+
+
+@dataclass(frozen=True)
+class HandedProblem(Problem):
+    """A problem without its test parts."""
+
+    required: ClassVar[tuple[str, ...]] = ("train", "validation")
 
 
 def _slices(widths: list[int]) -> tuple[slice, ...]:

@@ -4,6 +4,7 @@ The suites are loaded on first use: generated problems (`mtbench.testing.problem
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,10 +19,11 @@ __all__ = ["DatasetContract", "MethodContract"]
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'mtbench.testing' has no attribute '{name}'")
-    import pytest
+    if _HOMES[name] not in sys.modules:
+        import pytest
 
-    # Before the import: pytest then shows the values of a failed assertion, as it does in a test file.
-    pytest.register_assert_rewrite(_HOMES[name])
+        # Before the import: pytest then shows the values of a failed assertion, as it does in a test file.
+        pytest.register_assert_rewrite(_HOMES[name])
     value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value

@@ -6,6 +6,7 @@ class TestMine(MethodContract):
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,24 @@ class MethodContract:
         method = self.method()
         result = _train(method, dataset, miniature_trials(method, dataset, epochs=3))
         assert result.status == [Status.FINISHED], result.reason
+
+    def test_a_task_without_training_labels_is_left_out(self, dataset: Miniature) -> None:
+        problem = _problems(dataset)[0]
+        part = problem.parts["train"]
+        labels = part.labels.copy()
+        if part.task is not None:
+            labels[part.task == 1] = np.nan
+        elif dataset.selection_metric == "one_vs_all_error":
+            pytest.skip("a row of one class has labels for all")
+        else:
+            labels[:, problem.label_slices[1]] = np.nan
+        parts = {**problem.parts, "train": dataclasses.replace(part, labels=labels)}
+        changed = dataclasses.replace(problem, parts=parts)
+        method = self.method()
+        result = train_stack(method, {0: changed}, miniature_trials(method, dataset), dataset)
+        assert result.status == [Status.FINISHED], f"N_t is 0 for a task without labels: {result.reason[0]}"
+        without = np.isnan(result.metrics["test"][dataset.report_metric][0])
+        assert without.tolist() == [t == 1 for t in range(problem.n_tasks)]
 
     def test_every_choice_of_a_hyperparameter_trains(self, dataset: Miniature) -> None:
         method = self.method()

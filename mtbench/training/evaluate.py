@@ -90,7 +90,6 @@ class Evaluator:
         A trial with a prediction that is not finite has NaN throughout: to leave out what it fails on would reward it.
         """
         values: dict[str, Array] = {}
-        broken = ~finite_rows(predictions)
         for name in names:
             compute = metric(name).compute
             for u, problem in enumerate(self._problems):
@@ -98,7 +97,9 @@ class Evaluator:
                 if len(positions):
                     found = compute(problem, problem.parts[part], predictions[positions])
                     values.setdefault(name, np.full((len(trials), *found.shape[1:]), np.nan))[positions] = found
-            values[name][broken] = np.nan
+        broken = ~finite_rows(predictions)
+        for found in values.values():
+            found[broken] = np.nan
         return values
 
     def _sweep(self, u: int, part: str, step: int) -> Sweep:

@@ -118,6 +118,7 @@ class GradientStack:
             if self._checkpoint is not None and len(self._active) and self._checkpoint.due():
                 self._checkpoint.write(*self._saved())
         # A trial whose validation metric never was a number has nothing to be judged by.
+        self.progress.unjudged = (self.progress.best_epoch == 0) & ~self.progress.diverged
         self.progress.diverged |= self.progress.best_epoch == 0
 
     def train_epoch(self, max_steps: int | None = None) -> Tensor:

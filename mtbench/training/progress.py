@@ -29,6 +29,8 @@ class Progress:
         diverged: Whether its loss or parameters stopped being finite.
         seconds: Its share of the training time.
         history: By name, one array [K] per look.
+        unjudged: Of those that diverged, which had no value of the validation metric though all was finite; None where
+            that is not known.
     """
 
     snapshot: StackState
@@ -37,6 +39,7 @@ class Progress:
     diverged: Array
     seconds: Array
     history: dict[str, list[Array]] = field(default_factory=dict)
+    unjudged: Array | None = None
 
     @classmethod
     def start(cls, initial: StackState) -> Progress:

@@ -25,6 +25,9 @@ from mtbench.training.stacked import Bases
 from mtbench.trials import StackResult, Status, Trial
 
 _DIVERGED = "The loss or a parameter stopped being finite."
+_UNJUDGED = (
+    "The selection metric had no value on the validation part in any epoch: predictions or labels do not allow it."
+)
 
 
 def train_stack(
@@ -119,11 +122,15 @@ def _train(
 
 def _result(stack: GradientStack | SolverStack, trials: Sequence[Trial]) -> StackResult:
     progress = stack.progress
+    unjudged = [False] * len(trials) if progress.unjudged is None else progress.unjudged.tolist()
     status = [Status.DIVERGED if bad else Status.FINISHED for bad in progress.diverged]
     return StackResult(
         trials,
         status,
-        [_DIVERGED if s is Status.DIVERGED else "" for s in status],
+        [
+            _UNJUDGED if never else _DIVERGED if s is Status.DIVERGED else ""
+            for s, never in zip(status, unjudged, strict=True)
+        ],
         history={name: np.stack(rows, 1) for name, rows in progress.history.items()},
         best_epoch=progress.best_epoch,
         train_seconds=progress.seconds,
