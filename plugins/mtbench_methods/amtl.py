@@ -63,8 +63,8 @@ class AMTL(SolverMethod):
     version = "2"
     Params = AMTLParams
 
-    tolerance = 1e-6
-    max_rounds = 1000
+    tolerance = 1e-5
+    max_rounds = 2000
 
     def supports(self, problem: Problem, recipe: Recipe) -> str | None:
         """Binary tasks, or regressions with one output."""

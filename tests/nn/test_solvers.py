@@ -87,25 +87,27 @@ def test_objectives_never_rise_and_trials_do_not_meet() -> None:
     def value(trials: Tensor, x: Tensor) -> Tensor:
         return (0.5 * x * times(G[trials], x) - c[trials] * x).sum(1)
 
-    def step(trials: Tensor, state: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], Tensor]:
+    def step(trials: Tensor, state: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
         (x,) = state
         x = x - steps[trials] * (times(G[trials], x) - c[trials])
-        return (x,), value(trials, x)
+        return (x,), value(trials, x), (times(G[trials], x) - c[trials]).norm(dim=1)
 
     for rounds in range(1, 60):
-        (x,) = descend(step, (torch.zeros_like(c),), 0.0, rounds)
+        (x,), residual = descend(step, (torch.zeros_like(c),), 0.0, rounds)
         for r, v in enumerate(value(torch.arange(4), x).tolist()):
             seen[r].append(v)
     assert all(later <= earlier for values in seen.values() for earlier, later in pairwise(values))
-    (alone,) = descend(lambda _, state: step(torch.tensor([2]), state), (torch.zeros_like(c[:1]),), 0.0, 59)
+    torch.testing.assert_close(residual, (times(G, x) - c).norm(dim=1))
+    (alone,), _ = descend(lambda _, state: step(torch.tensor([2]), state), (torch.zeros_like(c[:1]),), 0.0, 59)
     torch.testing.assert_close(alone[0], x[2], rtol=0, atol=1e-12)
 
 
 def test_a_trial_that_is_not_a_number_stops_alone() -> None:
-    def step(trials: Tensor, state: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], Tensor]:
+    def step(trials: Tensor, state: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
         (x,) = state
-        return (0.5 * x,), torch.where(trials == 0, torch.nan, x.square()[:, 0])
+        return (0.5 * x,), torch.where(trials == 0, torch.nan, x.square()[:, 0]), 0.5 * x[:, 0]
 
-    (x,) = descend(step, (torch.ones(2, 1, dtype=torch.float64),), 1e-3, 40)
+    (x,), residual = descend(step, (torch.ones(2, 1, dtype=torch.float64),), 1e-3, 40)
     assert x[0, 0] == 1.0
-    assert x[1, 0] < 1e-3
+    assert torch.isinf(residual[0])
+    assert x[1, 0] == residual[1] <= 1e-3
