@@ -7,14 +7,16 @@ import importlib
 import pkgutil
 import sys
 import traceback
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from mtbench import plugin_imports
 from mtbench.errors import PluginError
+from mtbench.plugin_imports import Folder
 
 GROUP = "mtbench"
 """The entry-point group of every plugin, the built-in ones included."""
@@ -30,7 +32,8 @@ class Owner:
     Attributes:
         plugin: The plugin's module, or the path of a plugin file.
         distribution: The distribution it was installed with, or "file".
-        version: The distribution's version, or the first digits of the file's SHA-256.
+        version: The distribution's version, or the first digits of the file's SHA-256, which
+            covers what it imports from its folder.
     """
 
     plugin: str
@@ -109,7 +112,7 @@ def _import(name: str, load: Any, distribution: str, version: str) -> Found:
 
 
 def plugin_file(path: Path) -> Found:
-    """A plugin that is one file, run under a module name of its own.
+    """A plugin that is one file, run under a module name of its own. It may import files beside it.
 
     Raises:
         PluginError: It cannot be read, or running it fails; with the line.
@@ -118,9 +121,11 @@ def plugin_file(path: Path) -> Found:
         source = path.read_bytes()
     except OSError as error:
         raise PluginError(f"Plugin file {path} must be a readable Python file; found: {error.strerror}.") from None
+    folder = Folder.of(path.resolve())
     name = f"mtbench_file_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
     module = ModuleType(name)
-    module.__file__ = str(path)
+    module.__file__, module.__package__ = str(path), folder.package
+    module.__dict__["__builtins__"] = folder.builtins
     # Dataclasses and type hints look their module up. Compiled here, not by importlib: its cache of compiled files
     # misses an edit within the same second, and would be written beside the user's file.
     sys.modules[name] = module
@@ -129,7 +134,17 @@ def plugin_file(path: Path) -> Found:
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise PluginError(f"Plugin file {path} could not be run: {describe_fault(error)}") from error
-    return Found(Owner(str(path), FILE, hashlib.sha256(source).hexdigest()[:12]), module)
+    return Found(Owner(str(path), FILE, _digest(source, folder.files(source))[:12]), module)
+
+
+def _digest(source: bytes, beside: Mapping[str, bytes]) -> str:
+    """SHA-256 of a plugin file; where it imports files beside it, of theirs and their names too."""
+    digest = hashlib.sha256(source)
+    if beside:
+        digest = hashlib.sha256(digest.digest())
+        for name in sorted(beside):
+            digest.update(name.encode() + b"\0" + hashlib.sha256(beside[name]).digest())
+    return digest.hexdigest()
 
 
 def describe_fault(error: BaseException) -> str:
@@ -146,4 +161,9 @@ def describe_fault(error: BaseException) -> str:
 
 
 def _is_machinery(filename: str) -> bool:
-    return filename.startswith("<frozen importlib") or filename in (__file__, importlib.__file__, metadata.__file__)
+    return filename.startswith("<frozen importlib") or filename in (
+        __file__,
+        plugin_imports.__file__,
+        importlib.__file__,
+        metadata.__file__,
+    )

@@ -25,17 +25,18 @@ class _Active:
 
     Attributes:
         progress: The file that tells how far it is.
-        n_epochs: Epochs it trains at most.
+        n_epochs: Epochs it trains at most; 0 of a solver, which has none.
     """
 
     progress: Path
     n_epochs: int
 
     @classmethod
-    def of(cls, stack: Stack, progress: Path) -> _Active:
-        """A stack that was just handed out."""
-        # A refit trains for the epochs that its search found best; solvers have none.
-        return cls(progress, max(stack.cell.recipe.max_epochs if t.epochs is None else t.epochs for t in stack.trials))
+    def of(cls, stack: Stack, progress: Path, kind: str) -> _Active:
+        """A stack that was just handed out, of a method of some kind."""
+        # A refit trains for the epochs that its search found best.
+        epochs = [stack.cell.recipe.max_epochs if t.epochs is None else t.epochs for t in stack.trials]
+        return cls(progress, 0 if kind == "SolverMethod" else max(epochs))
 
 
 @dataclass
@@ -43,6 +44,8 @@ class _Cell:
     """A cell as it is counted.
 
     Attributes:
+        label: Its name.
+        kind: The contract that its method fulfils.
         phase: That of the last event.
         planned: Trials by phase: as planned until the phase begins, then as found.
         n_done: Trials that came to an end, before this run or in it.
@@ -53,6 +56,7 @@ class _Cell:
     """
 
     label: str
+    kind: str = ""
     phase: str = "waiting"
     planned: dict[str, int] = field(default_factory=dict)
     n_done: int = 0
@@ -138,7 +142,8 @@ class Counts:
     def started(self, stack: Stack, progress: Path) -> None:
         """A stack was handed to a worker."""
         with self._lock:
-            self._cells[stack.cell.key].active[stack.id] = _Active.of(stack, progress)
+            mine = self._cells[stack.cell.key]
+            mine.active[stack.id] = _Active.of(stack, progress, mine.kind)
             n_trials = len(stack.trials)
             self._forecast.started(stack.id, stack.cell.key, _phase(stack), n_trials, self._clock())
 
@@ -179,8 +184,8 @@ class Counts:
         """Counts a cell's trials, and its refits to come, from the plan."""
         key = cell.cell.key
         if key not in self._cells:
-            self._cells[key] = mine = _Cell(cell.cell.label, skipped=cell.skipped is not None)
-            self._forecast.add(key, cell.cell.method, cell.cell.dataset, _kind(cell))
+            self._cells[key] = mine = _Cell(cell.cell.label, _kind(cell), skipped=cell.skipped is not None)
+            self._forecast.add(key, cell.cell.method, cell.cell.dataset, mine.kind)
             if cell.skipped is None:
                 n_places = len(cell.splits) * cell.seeds
                 mine.planned = {SEARCH: n_places * len(cell.settings), REFIT: n_places if cell.refit else 0}
@@ -222,17 +227,14 @@ def _line(mine: _Cell, told: dict[str, int]) -> Line:
 
 def _reached(mine: _Cell, told: dict[str, int]) -> tuple[str, ...]:
     """A cell's phase and the epochs that its running stacks have reached, of how many at most."""
-    found = [(told[stack_id], active.n_epochs) for stack_id, active in mine.active.items() if stack_id in told]
+    found = [(told[i], active.n_epochs) for i, active in mine.active.items() if i in told and active.n_epochs]
     if not found:
         return (mine.phase,)
     first, last = min(epoch for epoch, _ in found), max(epoch for epoch, _ in found)
     text = f"{mine.phase}, " + (f"epoch {last}" if first == last else f"epochs {first} to {last}")
-    n_epochs = sum(n for _, n in found)
-    if not n_epochs:
-        return text, mine.phase
     limits = {n for _, n in found}
     most = f" of {limits.pop()}" if len(limits) == 1 else ""
-    percent = f"{100 * sum(epoch for epoch, _ in found) // n_epochs} %"
+    percent = f"{100 * sum(epoch for epoch, _ in found) // sum(n for _, n in found)} %"
     return f"{text}{most} ({percent})", f"{mine.phase} {percent}", percent
 
 

@@ -52,7 +52,7 @@ def _most_wanted(lines: Sequence[Line], room: int | None) -> list[Line]:
 def _rows(lines: Sequence[Line], width: int) -> list[str]:
     """Heading, rule, and a row for each cell, at most so wide."""
     names = ["cell", *(one_line(line.label) for line in lines)]
-    done = ["done", *(f"{line.n_done} of {line.n_trials}" for line in lines)]
+    done = ["done", *(f"{line.n_done} of {line.n_trials}" if line.state != "skipped" else "-" for line in lines)]
     columns = [done]
     if any(line.n_failed for line in lines):
         columns.append(["failed", *(str(line.n_failed) for line in lines)])

@@ -39,10 +39,10 @@ def cell(results_store):
     return results_store.cell("deep_amtfl", "digits", recipe={"max_epochs": 200})
 
 
-def planned(cell, n_splits=4, n_settings=1, refit=False, skipped=None, base=None):
+def planned(cell, n_splits=4, n_settings=1, refit=False, skipped=None, base=None, method=None):
     return SimpleNamespace(
         cell=cell,
-        method=object(),
+        method=method,
         settings=[{}] * n_settings,
         splits=range(n_splits),
         seeds=1,
@@ -142,9 +142,17 @@ def test_a_stack_that_has_told_nothing_yet_is_shown_by_its_phase(clock, cell, tm
 
 
 def test_a_solver_has_no_epochs_to_tell(clock, cell, tmp_path):
-    shown = showing(Counts, clock, cell)
-    shown.started(stack_of(cell, epochs=0), reach(tmp_path / "0", 3))
-    assert note(shown) == "search, epoch 3"
+    from mtbench.method import SolverMethod
+
+    class Solver(SolverMethod):
+        def solve(self, data, params): ...
+
+    shown = Counts([planned(cell, method=Solver())], clock)
+    shown.planned(planned(cell), "search", 4, 0)
+    shown.started(stack_of(cell), reach(tmp_path / "0", 1))
+    assert shown.view().lines[0].notes == ("search",)
+    clock.now = 100
+    assert shown.totals() == "0 of 4 trials done, 0 failed, 2 min"
 
 
 def test_cells_that_are_measured_are_told_too(clock, cell, results_store, capsys):

@@ -223,9 +223,9 @@ def shown(tmp_path_factory):
 def test_a_terminal_shows_cells_trials_and_failures_live(shown):
     text, _, _ = shown
     last = text[text.rindex("cell") :]
-    assert re.search(r"probe x tiny +4 +0 +4 +done", last)
-    assert re.search(r"choosy x tiny +0 +0 +0 +skipped", last)
-    assert re.search(r"steady x tiny +0 +2 +2 +done", last)
+    assert re.search(r"probe x tiny +4 of 4 +0 +done", last)
+    assert re.search(r"choosy x tiny +- +0 +skipped", last)
+    assert re.search(r"steady x tiny +0 of 2 +2 +done", last)
     assert "4 of 6 trials done, 2 failed" in last
 
 
