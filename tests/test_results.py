@@ -21,6 +21,6 @@ def test_the_committed_results_weigh_at_most_25_MB():
     assert any(path.suffix == ".pack" for path in sizes)
     total = sum(sizes.values())
     assert total <= MOST, (
-        f"results/ may weigh {MOST / 1e6:.0f} MB; found {total / 1e6:.1f}. `mtbench store slim results/NAME` drops what "
-        "no report, figure or resume needs."
+        f"results/ may weigh {MOST / 1e6:.0f} MB; found {total / 1e6:.1f}. `mtbench store slim results/NAME` drops "
+        "what no report, figure or resume needs."
     )
