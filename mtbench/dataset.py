@@ -36,6 +36,9 @@ class Dataset(ABC):
         licence_text: More of it, shown before a download: terms to agree to, whom to ask. Empty where there is no more.
         citation: What to cite.
         sources: The files it is made from; empty for generated and bundled data.
+        self_contained: `load` reads no file that can change: its data are generated, or come with a package, so that
+            name and version stand for them. Without this, without sources and without a `content_hash` of its own, a
+            data set is known by what `load` gives, and other content means new trials.
         Options: Frozen dataclass of its options, each a float, int, str or bool with a default.
         recipe: The recipe all methods share on it.
         selection_metric: Chooses epochs and settings, on the validation part.
@@ -53,6 +56,7 @@ class Dataset(ABC):
     licence_text: ClassVar[str] = ""
     citation: ClassVar[Reference]
     sources: ClassVar[tuple[Source, ...]] = ()
+    self_contained: ClassVar[bool] = False
     Options: ClassVar[type] = NoOptions
     recipe: ClassVar[Recipe] = Recipe()
     selection_metric: ClassVar[str]
@@ -132,7 +136,8 @@ class Dataset(ABC):
     def content_hash(self, root: Path, options: Any) -> str:
         """Stands for the data in trial identities: by default a SHA-256 over the sources' hashes.
 
-        A data set that reads other files than its sources takes their content in as well.
+        A data set that reads other files than its sources takes their content in as well. A data set with neither
+        sources, nor `self_contained`, nor this method is known by what `load` gives: see `mtbench.loading`.
 
         Args:
             root: The data root, which holds what `load` needs.

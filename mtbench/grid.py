@@ -14,6 +14,7 @@ import numpy as np
 from mtbench.dataset import Dataset
 from mtbench.errors import StudyError, UnknownName
 from mtbench.hyperparameters import Hyperparameter, Range, Value, describe, find
+from mtbench.loading import content_hash, content_splits, load_split
 from mtbench.method import GradientMethod, Method
 from mtbench.recipe import Recipe
 from mtbench.scale import PLAIN, Scale, scale_of
@@ -21,6 +22,7 @@ from mtbench.scoring import check_scoring
 from mtbench.search import own_range, searched, settings
 from mtbench.seeds import seed_from
 from mtbench.tasks import Problem
+from mtbench.tasks.fingerprint import Fingerprint, fingerprint
 from mtbench.trials import LEARNING_RATE, Cell, Stack, Trial
 
 if TYPE_CHECKING:  # pydantic, and where plugins come from: trainers and benchmarks do without
@@ -42,6 +44,7 @@ class PlannedCell:
         seeds: Seeds per split.
         refit: Whether the selected setting is trained again on training and validation rows.
         shapes: By split, what problems must share to be trained in one stack.
+        content: By split, the fingerprint of its problem.
         skipped: Why the method cannot train here, or None.
         recipe_changes: Recipe fields the user changed.
         base: The cell that is trained first, once per split and seed, for this one's trials to start from its backbone.
@@ -57,6 +60,7 @@ class PlannedCell:
     seeds: int
     refit: bool
     shapes: Mapping[int, tuple[object, ...]]
+    content: Mapping[int, Fingerprint]
     skipped: str | None
     recipe_changes: Mapping[str, object]
     base: PlannedCell | None = None
@@ -121,6 +125,7 @@ class _Loaded:
         changes: Recipe fields the user changed.
         recipe: The recipe with them.
         content: Stands for its content.
+        fingerprints: By split, that of its problem.
         problem: The problem of split 0.
         shapes: By split, what problems must share to be trained in one stack.
         scale: What defaults and ranges must fit: that of split 0, so that settings do not depend on how many there are.
@@ -132,6 +137,7 @@ class _Loaded:
     changes: Mapping[str, object]
     recipe: Recipe
     content: str
+    fingerprints: Mapping[int, Fingerprint]
     problem: Problem
     shapes: Mapping[int, tuple[object, ...]]
     scale: Scale
@@ -146,12 +152,16 @@ def _loaded(study: Study, plugins: Plugins, dataset: Dataset, root: Path) -> _Lo
     n_splits = study.splits or dataset.default_splits
     if n_splits > dataset.n_splits:
         raise StudyError(f"{name} has {dataset.n_splits} splits; found {n_splits} asked for.")
-    problems = {split: dataset.load(root, split, options) for split in range(n_splits)}
+    splits = content_splits(dataset, range(n_splits))
+    problems = {split: load_split(dataset, root, split, options, study.out / "logs") for split in splits}
+    fingerprints = {split: fingerprint(problem) for split, problem in problems.items()}
+    content = content_hash(dataset, root, options, fingerprints)
+    problems = {split: problems[split] for split in range(n_splits)}
     for problem in problems.values():
         check_scoring(dataset, problem)
     shapes = {split: _shape(problem) for split, problem in problems.items()}
-    content = dataset.content_hash(root, options)
-    loaded = _Loaded(dataset, options, changes, recipe, content, problems[0], shapes, scale_of(problems[0]))
+    known = (content, fingerprints, problems[0], shapes, scale_of(problems[0]))
+    loaded = _Loaded(dataset, options, changes, recipe, *known)
     return dataclasses.replace(loaded, base=_base(study, plugins, loaded)) if recipe.base else loaded
 
 
@@ -188,6 +198,7 @@ def _base(study: Study, plugins: Plugins, loaded: _Loaded) -> PlannedCell:
         study.seeds,
         False,
         loaded.shapes,
+        loaded.fingerprints,
         None,
         loaded.changes,
     )
@@ -217,6 +228,7 @@ def _planned(study: Study, plugins: Plugins, method_class: type[Method], loaded:
         study.seeds,
         refit,
         loaded.shapes,
+        loaded.fingerprints,
         method.supports(loaded.problem.without_test(), recipe),
         loaded.changes,
         base,

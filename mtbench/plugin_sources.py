@@ -147,14 +147,20 @@ def _digest(source: bytes, beside: Mapping[str, bytes]) -> str:
     return digest.hexdigest()
 
 
-def describe_fault(error: BaseException) -> str:
-    """An exception in one line: its type, its message, and the innermost line of code it came from."""
+def describe_fault(error: BaseException, file: str = "") -> str:
+    """An exception in one line: its type, its message, and the innermost line of code it came from.
+
+    Args:
+        error: The exception.
+        file: Whose lines are looked for first: where one of them led to the exception, it is the one named.
+    """
     what = " ".join((error.msg if isinstance(error, SyntaxError) else str(error)).split())
     if isinstance(error, SyntaxError) and error.filename:
         where = (error.filename, error.lineno)
     else:
         # importlib's own frames and ours say nothing about the plugin.
         frames = [f for f in traceback.extract_tb(error.__traceback__) if not _is_machinery(f.filename)]
+        frames = [frame for frame in frames if frame.filename == file] or frames
         where = (frames[-1].filename, frames[-1].lineno) if frames else ("", None)
     place = f" ({where[0]}, line {where[1]})" if where[0] else ""
     return f"{type(error).__name__}{': ' if what else ''}{what}{place}"

@@ -183,6 +183,7 @@ class Runner:
             self._checkpoint(name) if kind == "train" else None,
             self._bases.of(work.phase.planned, trials),
             modules,
+            work.phase.planned.content,
         )
         try:
             self._flights[self._engine.submit(job)] = _Flight(work, claim, log)

@@ -20,6 +20,9 @@ from mtbench.tasks import Array
 
 IDENTITY_FORMAT = 1
 
+CONTENT = "content"
+"""Key of the provenance: by split, the fingerprint of the problem that trials were trained on."""
+
 LEARNING_RATE = "learning_rate"
 """The hyperparameter every gradient method has besides its own."""
 

@@ -73,6 +73,7 @@ class AMTFLSynthetic(Dataset):
     citation = Reference("Deep Asymmetric Multi-task Feature Learning", "ICML 2018", arxiv="1708.00260")
     Options = AMTFLSyntheticOptions
     # The networks are linear, as in the paper: features that are linear by construction need no ReLU and no biases.
+    self_contained = True
     recipe = Recipe(
         hidden=K,
         activation="identity",

@@ -27,6 +27,7 @@ class Digits(Dataset):
         "Optical Recognition of Handwritten Digits", "UCI Machine Learning Repository 1998",
         url="https://doi.org/10.24432/C50P49",
     )  # fmt: skip
+    self_contained = True
     recipe = Recipe(hidden=64, learning_rate=5e-3, batch_size=100, max_epochs=60, patience=10)
     selection_metric = "one_vs_all_error"
     report_metric = "one_vs_all_error"

@@ -51,6 +51,7 @@ class MMoESynthetic(Dataset):
     )  # fmt: skip
     Options = MMoESyntheticOptions
     # As wide as one expert of the paper: where capacity is ample, unrelated tasks do not disturb each other.
+    self_contained = True
     recipe = Recipe(backbone="mlp", hidden=16, learning_rate=5e-3, batch_size=100, max_epochs=60, patience=10)
     selection_metric = "rmse"
     report_metric = "rmse"

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from mtbench.hyperparameters import Value
 from mtbench.tasks import Array
+from mtbench.tasks.fingerprint import Fingerprint
 from mtbench.trials import Status, Trial
 
 
@@ -31,6 +32,7 @@ class Job:
         bases: By split and seed, the backbone to start from, where the recipe names a base.
         modules: Installed plugins that offer the method or the data set; None to load all there are. No other plugin is
             imported where a job runs, so that none can change its numbers.
+        content: By split, the fingerprint of the problem that the run was planned with.
     """
 
     kind: Literal["train", "calibrate"]
@@ -44,6 +46,7 @@ class Job:
     checkpoint: Path | None = None
     bases: Mapping[tuple[int, int], Mapping[str, Array]] = field(default_factory=dict)
     modules: tuple[str, ...] | None = None
+    content: Mapping[int, Fingerprint] = field(default_factory=dict)
 
 
 class JobFailed(Exception):

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,10 +24,12 @@ from typing import TYPE_CHECKING, Any
 from mtbench.engines.base import Job
 from mtbench.errors import MtbenchError
 from mtbench.plugin_sources import describe_fault
+from mtbench.trials import CONTENT
 
 if TYPE_CHECKING:
     from mtbench.plugins import Plugins
     from mtbench.tasks import Problem
+    from mtbench.tasks.fingerprint import Fingerprint
 
 _PROGRESS_EVERY = 0.5  # seconds between progress lines
 
@@ -92,11 +94,12 @@ def _train(job: Job) -> bytes:
     plugins = _plugins(job.plugin_files, job.modules)
     cell = job.trials[0].cell
     method, dataset = plugins.method(cell.method)(), plugins.dataset(cell.dataset)()
-    problems = {split: _problem(job, split) for split in {trial.split for trial in job.trials}}
+    loaded = _loaded(job)
+    problems = {split: problem for split, (problem, _) in loaded.items()}
     report = _progress_writer(job.log.with_suffix(".progress"))
     checkpoint = None
     if job.checkpoint is not None:
-        checkpoint = Checkpoint(job.checkpoint, job.trials, _code(job))
+        checkpoint = Checkpoint(job.checkpoint, job.trials, _code(job, [found for _, found in loaded.values()]))
     result = train_stack(method, problems, job.trials, dataset, _device(), report, job.bases, checkpoint)
     tasks = next(iter(problems.values())).tasks
     result.provenance |= {
@@ -105,13 +108,15 @@ def _train(job: Job) -> bytes:
         "stack_size": len(job.trials),
         "task_names": [task.name for task in tasks],
         "n_tasks": len(tasks),
+        CONTENT: {str(split): found.to_record() for split, (_, found) in loaded.items()},
     }
     return encode(result)
 
 
-def _code(job: Job) -> str:
+def _code(job: Job, content: Sequence[Fingerprint]) -> str:
     """What a half-trained stack must have been trained with for its training to go on."""
-    return json.dumps([str(job.provenance.get(name)) for name in ("mtbench", "method_plugin", "dataset_plugin")])
+    code = [str(job.provenance.get(name)) for name in ("mtbench", "method_plugin", "dataset_plugin")]
+    return json.dumps([*code, *(found.sha256 for found in content)])
 
 
 def _calibrate(job: Job) -> bytes:
@@ -119,7 +124,7 @@ def _calibrate(job: Job) -> bytes:
 
     plugins = _plugins(job.plugin_files, job.modules)
     cell = job.trials[0].cell
-    problems = {split: _problem(job, split) for split in {trial.split for trial in job.trials}}
+    problems = {split: problem for split, (problem, _) in _loaded(job).items()}
     method, dataset = plugins.method(cell.method)(), plugins.dataset(cell.dataset)()
     return json.dumps(calibrate(method, problems, job.trials, dataset, _device(), job.bases)).encode()
 
@@ -128,10 +133,12 @@ def _device() -> str:
     return "cuda:0" if os.environ.get("CUDA_VISIBLE_DEVICES") else "cpu"
 
 
-def _problem(job: Job, split: int) -> Problem:
-    cell = job.trials[0].cell
-    options = tuple(sorted(job.options.items()))
-    return _load(cell.dataset, options, split, job.root, job.plugin_files, job.modules)
+def _loaded(job: Job) -> dict[int, tuple[Problem, Fingerprint]]:
+    """The problems of a job's splits, which must be those that the run was planned with."""
+    dataset, options = job.trials[0].cell.dataset, tuple(sorted(job.options.items()))
+    where = (job.root, job.plugin_files, job.modules)
+    splits = sorted({trial.split for trial in job.trials})
+    return {split: _load(dataset, options, split, *where, job.content.get(split)) for split in splits}
 
 
 @functools.lru_cache(maxsize=16)
@@ -142,9 +149,12 @@ def _load(
     root: Path,
     plugin_files: tuple[Path, ...],
     modules: tuple[str, ...] | None,
-) -> Problem:
+    planned: Fingerprint | None,
+) -> tuple[Problem, Fingerprint]:
+    from mtbench.loading import load_as_planned
+
     found = _plugins(plugin_files, modules).dataset(dataset)()
-    return found.load(root, split, found.Options(**dict(options)))
+    return load_as_planned(found, root, split, found.Options(**dict(options)), planned)
 
 
 @functools.lru_cache(maxsize=1)

@@ -31,7 +31,7 @@ FILE_FORMAT = 1
 HEADER_SIZE = 512
 _KIND = "mtbench stack"
 _MAX_SUMMARY = 1 << 28
-_ROOTS = ("trials", "params", "metrics", "best_epoch", "train_seconds", "n_parameters", "residual")
+_ROOTS = ("trials", "params", "metrics", "best_epoch", "train_seconds", "n_parameters")
 _DTYPES = {"<f8", "<f4", "<f2", "<i8", "<i4", "<i2", "|i1", "<u8", "<u4", "<u2", "|u1"}
 
 
@@ -80,13 +80,11 @@ def read_summary(source: Path | Member | bytes, name: str = "") -> tuple[dict[st
             return _unpack(_from_stream(io.BytesIO(source), 0, len(source)))
         if isinstance(source, Path):
             size = plain_file_size(source)
-            stream: BinaryIO | io.FileIO = io.FileIO(source)
-            start = 0
-        else:
-            size = source.size
-            stream, start = source.opened()
+            with open(source, "rb", buffering=0) as file:
+                return _unpack(_from_stream(file, 0, size))
+        stream, start = source.opened()
         with stream:
-            return _unpack(_from_stream(stream, start, size))
+            return _unpack(_from_stream(stream, start, source.size))
     except StoreError as error:
         raise StoreError(f"{name}: {error}") from None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
