@@ -26,20 +26,16 @@ def tucker(f: Weights, shape: tuple[int, ...]) -> Tensor:
     """A core times a matrix along each axis, tasks last."""
     found = f["core"]
     for axis in range(found.ndim):
-        slices = found.unbind(axis)
-        rows = [sum(m * s for m, s in zip(row, slices, strict=True)) for row in f[f"matrices.{axis}"]]
-        found = torch.stack(rows, axis)  # type: ignore[arg-type]
+        found = (found.movedim(axis, -1) @ f[f"matrices.{axis}"].T).movedim(-1, axis)
     return torch.stack(found.unbind(-1))
 
 
 def train(f: Weights, shape: tuple[int, ...]) -> Tensor:
     """w[i_1, .., i_a, t] = G_1[i_1] .. G_a[i_a] G_task[t], a product of matrices for each number."""
-    cores = [f[f"cores.{i}"] for i in range(len(f))]
-    found: list[Tensor] = [torch.ones(1, 1).double()]
-    for core in cores:
-        found = [left @ core[:, i] for left in found for i in range(core.shape[1])]
-    whole = torch.stack([one[0, 0] for one in found]).reshape([core.shape[1] for core in cores])
-    return torch.stack(whole.unbind(-1))
+    found = torch.ones(1, 1).double()
+    for i in range(len(f)):
+        found = torch.einsum("...r,rns->...ns", found, f[f"cores.{i}"])
+    return torch.stack(found[0, ..., 0].unbind(-1))
 
 
 PRODUCTS: dict[str, Callable[[Weights, tuple[int, ...]], Tensor]] = {

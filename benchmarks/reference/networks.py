@@ -72,12 +72,11 @@ def of_method(method: GradientMethod, case: Case, seed: int, changes: Mapping[st
 
 
 def hyperparameters(method: GradientMethod, changes: Mapping[str, Any]) -> Any:
-    """Real ones are different from each other and from 0; but dropout, which is no part of an objective, is 0."""
+    """Real ones different from each other and from 0, sizes small; dropout, which depends on the step, is 0."""
     known = describe(method.Params)
-    reals = {name: 0.1 + 0.07 * i for i, name in enumerate(known) if known[name].kind is float}
-    return dataclasses.replace(
-        method.Params(), **{**reals, **({"dropout": 0.0} if "dropout" in known else {}), **changes}
-    )
+    values = {name: 0.1 + 0.07 * i for i, name in enumerate(known) if known[name].kind is float}
+    values |= {name: size for name, size in {**_SIZES, "dropout": 0.0}.items() if name in known}
+    return dataclasses.replace(method.Params(), **{**values, **changes})
 
 
 def randomise(model: nn.Module, case: Case) -> None:
@@ -128,7 +127,7 @@ def after_step(method: GradientMethod, model: nn.Module, case: Case, params: Any
 
 
 def of_start(name: str, kind: type[Any]) -> Iterator[Comparison]:
-    """Truncated decompositions of weights with few directions and noise, with a cap on the rank of tasks and without."""
+    """Truncated decompositions of noisy weights of few directions, with a cap on the rank of the tasks and without."""
     rng = np.random.default_rng(0)
     for n_tasks, shape in ((2, (5, 4)), (6, (7, 5)), (5, (3, 3, 2, 4))):
         bases = rng.normal(size=(n_tasks, 2)) @ rng.normal(size=(2, int(np.prod(shape))))

@@ -55,7 +55,7 @@ def pooled_loss(case: Case, outputs: Outputs) -> Tensor:
 
 
 def offsets(case: Case, delta: float) -> list[float]:
-    """delta / sqrt(N_t / N_mean), by task."""
+    """By task, delta / sqrt(N_t / N_mean)."""
     n = case.examples()
     return [delta / (n_t / (sum(n) / len(n))) ** 0.5 for n_t in n]
 

@@ -107,7 +107,7 @@ def projected(B: Tensor, case: Case) -> Tensor:
     """Nothing negative, and nothing between outputs of one task."""
     owner = [t for t, task in enumerate(case.problem.tasks) for _ in range(task.n_outputs)]
     rows = [[max(float(B[i, j]), 0.0) * (owner[i] != owner[j]) for j in range(len(owner))] for i in range(len(owner))]
-    return torch.tensor(rows).double()
+    return torch.tensor(rows, dtype=torch.float64)
 
 
 def hard_sharing(w: Weights, case: Case, p: Any) -> Tensor:

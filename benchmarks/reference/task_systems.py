@@ -33,7 +33,7 @@ from benchmarks.reference.problems import Case
 
 
 def heads(w: Weights, case: Case, found: Callable[[int, int], Tensor]) -> Outputs:
-    """z S_t + b_t for the features z that a row has for a task."""
+    """For the features z that a row has for a task, z S_t + b_t."""
     return {
         (i, t): (found(i, t) @ w["heads.S"][t] + w["heads.b"][t])[: case.problem.tasks[t].n_outputs]
         for i, t in case.pairs()
@@ -165,7 +165,7 @@ def taan(w: Weights, case: Case, p: Any) -> Tensor:
 
 
 def functions(w: Weights) -> list[tuple[Tensor, Tensor]]:
-    """alpha and b of each layer."""
+    """Of each layer, alpha and b."""
     return [(value, w[name[:-5] + "b"]) for name, value in w.items() if name.endswith(".alpha")]
 
 
