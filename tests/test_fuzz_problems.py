@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from benchmarks.fuzz_problems import assert_one_line, check, close, random_case, reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from benchmarks.fuzz_problems import assert_one_line, check, close, random_case, reference
 from mtbench import Batch, DataError, Dataset, GradientMethod, Problem, Recipe, Reference
 from mtbench.nn.linear_problems import linear_data
 from mtbench.testing.problems import RECIPE, miniature_trials

@@ -26,7 +26,9 @@ def test_least_squares_agree_with_scipy(rank: int, size: int) -> None:
     for r in range(3):
         for c in range(5):
             _, distance = nnls(A[r].numpy(), y[r, :, c].numpy())
-            assert torch.linalg.vector_norm(A[r] @ found[r, :, c] - y[r, :, c]) == pytest.approx(distance, rel=1e-9, abs=1e-9)
+            assert torch.linalg.vector_norm(A[r] @ found[r, :, c] - y[r, :, c]) == pytest.approx(
+                distance, rel=1e-9, abs=1e-9
+            )
 
 
 def test_any_start_leads_to_the_same_minimum() -> None:
