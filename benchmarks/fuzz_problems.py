@@ -36,7 +36,7 @@ TOLERANCE = 1e-6
 
 @dataclass
 class Plain:
-    """One part as it is meant: float64 rows (images of bytes already as fractions), labels, and the task of each row."""
+    """One part as it is meant: float64 rows (images of bytes as fractions), labels, and the task of each row."""
 
     inputs: np.ndarray
     labels: np.ndarray
@@ -60,6 +60,11 @@ class Case:
     damage: str
 
     def problem(self) -> Problem:
+        """The problem as a data set would give it.
+
+        Raises:
+            DataError: The damage was found.
+        """
         return Problem("fuzz", 0, tuple(self.tasks), {name: Part(*given) for name, given in self.given.items()})
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mtbench.nn.linear import LinearData
 from mtbench.nn.solvers import conjugate_gradients, lasso
 
-_SMALL_SYSTEM = 1000
+SMALL_SYSTEM = 1000
 """Unknowns up to which the bases are solved for directly."""
 
 
@@ -93,7 +93,7 @@ def ridge_bases(
     s = coefficients[:, :k]
     fixed = bases[:, :, k:] @ coefficients[:, k:]
     right = (linear - data.curvature_product(fixed))[:, :d] @ s.mT
-    if data.n_curvatures > 1 and d * k <= _SMALL_SYSTEM:
+    if data.n_curvatures > 1 and d * k <= SMALL_SYSTEM:
         found = _direct(data, s, right, lambda_)
     else:
         found = _iterated(data, s, right, lambda_, bases[:, :d, :k], tolerance)
@@ -147,3 +147,63 @@ def balanced(bases: Tensor, coefficients: Tensor, mu: Tensor, lambda_: Tensor, k
     scale = torch.where(both, (reach / torch.where(both, 2.0 * size, 1.0)).pow(1 / 3), 1.0)
     scale = nn.functional.pad(scale, (0, bases.shape[2] - k), value=1.0)
     return bases * scale[:, None, :], coefficients / scale[:, :, None]
+
+
+def newton_direction(
+    hessians: Tensor,
+    gradient: Tensor,
+    bases: Tensor,
+    coefficients: Tensor,
+    lambda_: Tensor,
+    right: tuple[Tensor, Tensor],
+    free: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Newton's direction for the losses and lambda |L|_F^2, by L and C together: S is eliminated task by task.
+
+    Args:
+        hessians: Of the losses by w_t, [R, T, p, p].
+        gradient: Of the losses by w_t, [R, p, T].
+        bases: V [R, p, k'].
+        coefficients: C [R, k', T].
+        lambda_: [R].
+        right: Minus the gradients by L [R, d, k] and by C [R, k', T].
+        free: bool [R, k', T]: the coefficients that move.
+
+    Returns:
+        Directions of L [R, d, k] and C [R, k', T].
+    """
+    by_bases, by_coefficients = right
+    n, d, k = by_bases.shape
+    s, moves = coefficients[:, :k].mT, free.mT
+    bent = hessians @ bases[:, None]
+    own = (bases.mT[:, None] @ bent) * (moves[:, :, :, None] & moves[:, :, None])
+    diagonal = own.diagonal(dim1=2, dim2=3)
+    diagonal += torch.where(moves, 1e-13 * diagonal.sum(2, keepdim=True), 1.0)
+    factor, _ = torch.linalg.cholesky_ex(own)
+    across = s[:, :, None, :, None] * bent[:, :, :d, None]
+    across.diagonal(dim1=3, dim2=4)[:] += gradient[:, :d].mT[..., None]
+    across = (across * moves[:, :, None, None]).flatten(2, 3)
+    half = torch.linalg.solve_triangular(factor, across.mT, upper=False)
+    known = torch.linalg.solve_triangular(factor, torch.where(moves, by_coefficients.mT, 0.0)[..., None], upper=False)
+    outer = (s[:, :, :, None] * s[:, :, None]).flatten(2).mT @ hessians[..., :d, :d].flatten(2)
+    system = outer.view(n, k, k, d, d).permute(0, 3, 1, 4, 2).reshape(n, d * k, d * k)
+    system.diagonal(dim1=1, dim2=2)[:] += 2.0 * lambda_[:, None]
+    system = system - half.flatten(1, 2).mT @ half.flatten(1, 2)
+    rest = by_bases.reshape(n, d * k, 1) - half.flatten(1, 2).mT @ known.flatten(1, 2)
+    found = _solved_shifted(system, rest)
+    each = torch.linalg.solve_triangular(factor.mT, known - half @ found[:, None], upper=True)
+    return found.view(n, d, k), each[..., 0].mT
+
+
+def _solved_shifted(system: Tensor, right: Tensor) -> Tensor:
+    """System^-1 right, with the first of some multiples of the identity added that makes the system positive definite."""
+    scale = system.diagonal(dim1=1, dim2=2).abs().mean(1)
+    factor, failed = torch.linalg.cholesky_ex(system)
+    for shift in (1e-10, 1e-7, 1e-5, 1e-3, 1e-2, 0.1, 1.0, 10.0, 1e3):
+        again = torch.nonzero(failed)[:, 0]
+        if len(again) == 0:
+            break
+        shifted = system[again].clone()
+        shifted.diagonal(dim1=1, dim2=2)[:] += shift * scale[again, None]
+        factor[again], failed[again] = torch.linalg.cholesky_ex(shifted)
+    return torch.cholesky_solve(right, factor)

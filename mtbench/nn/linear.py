@@ -106,6 +106,10 @@ class LinearData(ABC):
         """The exact Hessians at weights [R, p, T], as a function that multiplies them: v [R, p, T] -> [R, p, T]."""
 
     @abstractmethod
+    def hessian_matrices(self, weights: Tensor) -> Tensor:
+        """The exact Hessians at weights [R, p, T]: [R, T, p, p]. Large: for few features and tasks."""
+
+    @abstractmethod
     def linear_term(self) -> Tensor:
         """Minus the gradient of each loss at weights 0: [U, T, p] (2 X_t'y_t / N_t for the squared loss)."""
 

@@ -74,6 +74,10 @@ class SquaredLosses(LinearData):
         """H_t, the same everywhere."""
         return self.curvature_product
 
+    def hessian_matrices(self, weights: Tensor) -> Tensor:
+        """H_t, the same everywhere."""
+        return self.curvature()[self.stream]
+
     def linear_term(self) -> Tensor:
         """2 c_t."""
         return 2.0 * self._cross
@@ -170,6 +174,17 @@ class LogisticLosses(LinearData):
             return task_product(at * self._scores(u, v), self._inputs[u]).mT
 
         return lambda v: per_stream(self._streams, of, spreads, v)
+
+    def hessian_matrices(self, weights: Tensor) -> Tensor:
+        """The mean of s (1 - s) x x', with s = sigmoid(z)."""
+
+        def of(u: int, w: Tensor) -> Tensor:
+            s = torch.sigmoid(self._scores(u, w))
+            spread = self._row_weights[u] * s * (1.0 - s)
+            x = self._inputs[u]
+            return torch.stack([x.mT @ (each[:, :, None] * x) for each in spread])
+
+        return per_stream(self._streams, of, weights)
 
     def linear_term(self) -> Tensor:
         """The mean of (y - 1/2) x."""

@@ -32,6 +32,8 @@ def conjugate_gradients(
 ) -> Tensor:
     """Solves operator(x) = right for symmetric positive definite operators.
 
+    Where an operator turns out not to be, its problem stops at the last x before: a direction of descent all the same.
+
     Args:
         operator: Linear, the same shape in and out.
         right: Right-hand sides.
@@ -47,14 +49,15 @@ def conjugate_gradients(
     direction = z
     rho = (residual * z).sum(dims, keepdim=True)
     enough = tolerance * torch.linalg.vector_norm(right, dim=dims, keepdim=True)
+    convex = torch.ones_like(rho, dtype=torch.bool)
     for _ in range(max_steps):
-        active = torch.linalg.vector_norm(residual, dim=dims, keepdim=True) > enough
+        active = convex & (torch.linalg.vector_norm(residual, dim=dims, keepdim=True) > enough)
         if not active.any():
             break
         bent = operator(direction)
         slope = (direction * bent).sum(dims, keepdim=True)
-        # A direction without curvature can only be rounding: such a problem is as solved as it can be.
-        step = torch.where(active & (slope > 0), rho / torch.where(slope > 0, slope, 1.0), 0.0)
+        convex = convex & (slope > 0)
+        step = torch.where(active & convex, rho / torch.where(slope > 0, slope, 1.0), 0.0)
         x = x + step * direction
         residual = residual - step * bent
         z = precondition(residual)
@@ -149,6 +152,36 @@ def fista(
     return x
 
 
+def within_orthant(
+    value: Callable[[Tensor], Tensor], start: Tensor, direction: Tensor, kinked: Tensor, n_tries: int = 12
+) -> Tensor:
+    """Goes along a direction while no number with a kink at 0 changes its sign: such a number stays at 0.
+
+    Args:
+        value: The objective, [R, n] -> [R].
+        start: x, [R, n].
+        direction: [R, n].
+        kinked: bool, broadcasting over x: where the objective has a kink at 0.
+        n_tries: Lengths tried, from 1 downwards.
+
+    Returns:
+        The first x along the way that is better than `start`, or `start`.
+    """
+    before, found = value(start), start
+    searching = torch.ones_like(before, dtype=torch.bool)
+    length = 1.0
+    for _ in range(n_tries):
+        tried = start + length * direction
+        tried = torch.where(kinked & (tried * start < 0), 0.0, tried)
+        better = searching & (value(tried) < before)
+        found = torch.where(better[:, None], tried, found)
+        searching &= ~better
+        if not searching.any():
+            break
+        length *= 0.4
+    return found
+
+
 def lasso(gram: Tensor, linear: Tensor, l1: Tensor, start: Tensor, n_sweeps: int) -> Tensor:
     """Minimises x'Gx/2 - c'x + sum_j l_j |x_j| by coordinate descent, for few coordinates.
 
@@ -179,7 +212,7 @@ Step = Callable[[Tensor, State], tuple[State, Tensor, Tensor]]
 """(positions of the trials int64 [R'], where they begin) -> next state, its objectives [R'] and residuals [R']."""
 
 
-def descend(step: Step, state: State, tolerance: float, max_rounds: int) -> tuple[State, Tensor]:
+def descend(step: Step, state: State, tolerance: float, max_rounds: int, momentum: bool = True) -> tuple[State, Tensor]:
     """Repeats a step for every trial until its residual is small.
 
     Alternating between blocks of variables is slow where they depend on each other. So a step begins ahead of where the
@@ -190,6 +223,7 @@ def descend(step: Step, state: State, tolerance: float, max_rounds: int) -> tupl
         step: One round; see `Step`.
         state: Tensors [R, ...].
         tolerance: A trial stops where its residual is no larger.
+        momentum: Whether steps begin ahead; else they begin where the last one ended.
         max_rounds: Stops at the latest. A trial also stops where rounding lets its objective fall no further.
 
     Returns:
@@ -212,7 +246,8 @@ def descend(step: Step, state: State, tolerance: float, max_rounds: int) -> tupl
             tensor[trials[better]] = new[better]
         lowest[trials[better]] = objective[better]
         residuals[trials[better]] = residual[better]
-        age[trials] = torch.where(better, age[trials] + 1.0, 0.0)
+        if momentum:
+            age[trials] = torch.where(better, age[trials] + 1.0, 0.0)
         # Written so that an objective that is not a number stops its trial.
         trials = trials[(fell & (residual > tolerance)) | (~fell & moved)]
         if len(trials) == 0:

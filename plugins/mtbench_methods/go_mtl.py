@@ -20,11 +20,18 @@ import torch
 from torch import Tensor
 
 from mtbench import LinearData, LinearSolution, Problem, Recipe, Reference, SolverMethod, hookimpl, seed_from, tunable
-from mtbench.nn.latent_bases import balanced, initial_bases, ridge_bases, sparse_coefficients
+from mtbench.nn.latent_bases import (
+    SMALL_SYSTEM,
+    balanced,
+    initial_bases,
+    newton_direction,
+    ridge_bases,
+    sparse_coefficients,
+)
 from mtbench.nn.linear_problems import linear_support
 from mtbench.nn.optimality import relative, smallest_subgradient
 from mtbench.nn.ridge import light_ridge
-from mtbench.nn.solvers import State, descend
+from mtbench.nn.solvers import State, descend, within_orthant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +62,12 @@ class GOMTL(SolverMethod):
     version = "2"
     Params = GOMTLParams
 
-    tolerance = 1e-5
-    max_rounds = 1000
+    tolerance = 1e-7
     n_starts = 12
+    trial_rounds = 30  # of each start
     n_finalists = 2
-    trial_rounds = 30
+    near, near_rounds = 1e-4, 300  # where Newton's method begins, at the latest
+    max_rounds = 1000
 
     def supports(self, problem: Problem, recipe: Recipe) -> str | None:
         """Binary tasks, or regressions with one output."""
@@ -68,20 +76,35 @@ class GOMTL(SolverMethod):
     def solve(self, data: LinearData, params: GOMTLParams) -> LinearSolution:
         """Alternates S (a lasso per task) and L (a ridge) from several starts and keeps the best.
 
+<<<<<<< HEAD
         All starts run a few rounds; the best of them go on until the residual is small. The residual is the larger of
         both blocks': the norm of the smallest subgradient of (3) by L, and by S, over that of the gradient of the
         losses at W = 0 by the same block.
+=======
+        All starts run a few rounds; the best of them go on. Near the end a step of Newton's method on L and on what is
+        not 0 in S follows each round, until the residual is small. The residual is the larger of
+        both blocks': the norm of the smallest subgradient of (3) by L, and by S, over that of the gradient of the losses
+        at W = 0 by the same block.
+>>>>>>> M1
         """
         # |L|_F does not change when the features turn, and S does not see it.
         turned, axes = data.in_mean_axes()
         weights = light_ridge(turned)
         starts = [initial_bases(turned, weights @ mix, params.k, weights) for mix in _mixtures(weights, self.n_starts)]
+<<<<<<< HEAD
         tried = [self._descend(turned, params, start, self.trial_rounds) for start in starts]
         states, objectives = [state for state, _, _ in tried], [objective for _, objective, _ in tried]
         finals = [
             self._descend(turned, params, _chosen(states, place), self.max_rounds)
             for place in _best(objectives, self.n_finalists)
         ]
+=======
+        tried = [self._descend(turned, params, start, self.trial_rounds, self.tolerance) for start in starts]
+        finals = []
+        for place in _best([objective for _, objective, _ in tried], self.n_finalists):
+            state = _chosen([state for state, _, _ in tried], place)
+            finals.append(self._finish(turned, params, state))
+>>>>>>> M1
         (first,) = _best([objective for _, objective, _ in finals], 1)
         bases, coefficients = _chosen([state for state, _, _ in finals], first)
         (residual,) = _chosen([(residual,) for _, _, residual in finals], first)
@@ -91,8 +114,21 @@ class GOMTL(SolverMethod):
         n_parameters = k * (data.n_features + data.n_tasks)
         return LinearSolution(bases @ coefficients, n_parameters, learned=learned, residual=residual)
 
+    def _finish(self, data: LinearData, params: GOMTLParams, start: State) -> tuple[State, Tensor, Tensor]:
+        """From there to the tolerance: by Newton's method, unless its systems would be too large."""
+        if data.n_features * params.k > SMALL_SYSTEM:
+            return self._descend(data, params, start, self.max_rounds, self.tolerance)
+        near, _, _ = self._descend(data, params, start, self.near_rounds, self.near)
+        return self._descend(data, params, near, self.max_rounds, self.tolerance, polish=True)
+
     def _descend(
-        self, data: LinearData, params: GOMTLParams, start: State, n_rounds: int
+        self,
+        data: LinearData,
+        params: GOMTLParams,
+        start: State,
+        n_rounds: int,
+        tolerance: float,
+        polish: bool = False,
     ) -> tuple[State, Tensor, Tensor]:
         """From one start of each trial: where it ends, its objective [R] and its residual [R]."""
         k = params.k
@@ -106,11 +142,41 @@ class GOMTL(SolverMethod):
             coefficients = sparse_coefficients(some, linear, bases, coefficients, mu, k, n_sweeps=4)
             bases = ridge_bases(some, linear, bases, coefficients, lambda_, k, tolerance=1e-8)
             bases, coefficients = balanced(bases, coefficients, mu, lambda_, k)
+            if polish:
+                bases, coefficients = _newton(some, bases, coefficients, mu, lambda_)
             value, residual = objective_and_residual(some, bases, coefficients, mu, lambda_)
             return (bases, coefficients), value, residual
 
-        state, residual = descend(step, start, self.tolerance, n_rounds)
+        state, residual = descend(step, start, tolerance, n_rounds, momentum=not polish)
         return state, objective_and_residual(data, *state, params.mu, params.lambda_)[0], residual
+
+
+def _newton(data: LinearData, bases: Tensor, coefficients: Tensor, mu: Tensor, lambda_: Tensor) -> State:
+    """A step on L and what is not 0 in S together: that they depend on each other makes alternating slow."""
+    weights = bases @ coefficients
+    _, gradient = data.losses_and_gradient(weights)
+    slopes = subgradients(data, bases, coefficients, gradient, mu, lambda_)
+    d, k = slopes[0].shape[1:]
+    kinked = torch.zeros_like(coefficients, dtype=torch.bool)
+    kinked[:, :k] = mu[:, None, None] > 0
+    free = ~kinked | (coefficients != 0)
+    right = (-slopes[0], -slopes[1])
+    moved = newton_direction(data.hessian_matrices(weights), gradient, bases, coefficients, lambda_, right, free)
+
+    def joined(some: Tensor, c: Tensor) -> Tensor:
+        return torch.cat([some.flatten(1), c.flatten(1)], 1)
+
+    def parted(x: Tensor) -> tuple[Tensor, Tensor]:
+        v = bases.clone()
+        v[:, :d, :k] = x[:, : d * k].view(-1, d, k)
+        return v, x[:, d * k :].view_as(coefficients)
+
+    def value(x: Tensor) -> Tensor:
+        v, c = parted(x)
+        return data.losses(v @ c).sum(1) + penalty(data, v, c, mu, lambda_)
+
+    here, ahead = joined(bases[:, :d, :k], coefficients), joined(*moved)
+    return parted(within_orthant(value, here, ahead, joined(torch.zeros_like(slopes[0], dtype=torch.bool), kinked)))
 
 
 def _mixtures(weights: Tensor, n_starts: int) -> list[Tensor]:
@@ -146,16 +212,24 @@ def penalty(data: LinearData, bases: Tensor, coefficients: Tensor, mu: Tensor, l
     return mu * sparsity + lambda_ * bases[:, :, :k].square().sum((1, 2))
 
 
+def subgradients(
+    data: LinearData, bases: Tensor, coefficients: Tensor, gradient: Tensor, mu: Tensor, lambda_: Tensor
+) -> State:
+    """The smallest subgradients of eq. (3) by L [R, d, k] and by S with the intercepts [R, k', T]."""
+    d, k = data.n_features, bases.shape[2] - (data.n_rows - data.n_features)
+    of_bases = (gradient @ coefficients.mT)[:, :d, :k] + 2.0 * lambda_[:, None, None] * bases[:, :d, :k]
+    l1 = mu[:, None, None] * (torch.arange(bases.shape[2], device=mu.device) < k)[:, None]
+    return of_bases, smallest_subgradient(bases.mT @ gradient, coefficients, l1)
+
+
 def objective_and_residual(
     data: LinearData, bases: Tensor, coefficients: Tensor, mu: Tensor, lambda_: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Eq. (3), and the relative residual of its optimality conditions: both [R]."""
     d, k = data.n_features, bases.shape[2] - (data.n_rows - data.n_features)
     losses, gradient = data.losses_and_gradient(bases @ coefficients)
+    of_bases, of_coefficients = subgradients(data, bases, coefficients, gradient, mu, lambda_)
     start = data.gradient_at_zero()
-    of_bases = (gradient @ coefficients.mT)[:, :d, :k] + 2.0 * lambda_[:, None, None] * bases[:, :d, :k]
-    l1 = mu[:, None, None] * (torch.arange(bases.shape[2], device=mu.device) < k)[:, None]
-    of_coefficients = smallest_subgradient(bases.mT @ gradient, coefficients, l1)
     residual = relative(of_bases, (start @ coefficients.mT)[:, :d, :k], (1, 2)).maximum(
         relative(of_coefficients, bases.mT @ start, (1, 2))
     )
