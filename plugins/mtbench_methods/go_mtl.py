@@ -76,35 +76,20 @@ class GOMTL(SolverMethod):
     def solve(self, data: LinearData, params: GOMTLParams) -> LinearSolution:
         """Alternates S (a lasso per task) and L (a ridge) from several starts and keeps the best.
 
-<<<<<<< HEAD
-        All starts run a few rounds; the best of them go on until the residual is small. The residual is the larger of
-        both blocks': the norm of the smallest subgradient of (3) by L, and by S, over that of the gradient of the
-        losses at W = 0 by the same block.
-=======
         All starts run a few rounds; the best of them go on. Near the end a step of Newton's method on L and on what is
-        not 0 in S follows each round, until the residual is small. The residual is the larger of
-        both blocks': the norm of the smallest subgradient of (3) by L, and by S, over that of the gradient of the losses
-        at W = 0 by the same block.
->>>>>>> M1
+        not 0 in S follows each round, until the residual is small. The residual is the larger of both blocks': the norm
+        of the smallest subgradient of (3) by L, and by S, over that of the gradient of the losses at W = 0 by the same
+        block.
         """
         # |L|_F does not change when the features turn, and S does not see it.
         turned, axes = data.in_mean_axes()
         weights = light_ridge(turned)
         starts = [initial_bases(turned, weights @ mix, params.k, weights) for mix in _mixtures(weights, self.n_starts)]
-<<<<<<< HEAD
-        tried = [self._descend(turned, params, start, self.trial_rounds) for start in starts]
+        tried = [self._descend(turned, params, start, self.trial_rounds, self.tolerance) for start in starts]
         states, objectives = [state for state, _, _ in tried], [objective for _, objective, _ in tried]
         finals = [
-            self._descend(turned, params, _chosen(states, place), self.max_rounds)
-            for place in _best(objectives, self.n_finalists)
+            self._finish(turned, params, _chosen(states, place)) for place in _best(objectives, self.n_finalists)
         ]
-=======
-        tried = [self._descend(turned, params, start, self.trial_rounds, self.tolerance) for start in starts]
-        finals = []
-        for place in _best([objective for _, objective, _ in tried], self.n_finalists):
-            state = _chosen([state for state, _, _ in tried], place)
-            finals.append(self._finish(turned, params, state))
->>>>>>> M1
         (first,) = _best([objective for _, objective, _ in finals], 1)
         bases, coefficients = _chosen([state for state, _, _ in finals], first)
         (residual,) = _chosen([(residual,) for _, _, residual in finals], first)
