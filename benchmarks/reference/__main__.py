@@ -1,4 +1,4 @@
-"""Prints the agreement of every method with its second implementation.
+"""Prints the agreement of every method and solver with its second implementation.
 
     python -m benchmarks.reference
     python -m benchmarks.reference mrn taan amtl
@@ -9,19 +9,29 @@ Ends with exit code 1 where one differs by more than 1e-6, relative.
 from __future__ import annotations
 
 import argparse
+import importlib
+import pkgutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from itertools import groupby
 
-from benchmarks.reference import networks
+import benchmarks.reference
 from benchmarks.reference.comparison import Comparison
+
+
+def comparisons(asked: Collection[str]) -> Iterator[Comparison]:
+    """What each module beside this one compares in its `comparisons`; of the subjects asked for, or of all."""
+    for module in pkgutil.iter_modules(benchmarks.reference.__path__, "benchmarks.reference."):
+        if not module.name.endswith("__main__"):
+            own = getattr(importlib.import_module(module.name), "comparisons", None)
+            yield from own(asked) if own is not None else ()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("subjects", nargs="*", help="methods; all where none is named")
     asked = parser.parse_args().subjects
-    found = [*networks.comparisons(asked)]
+    found = list(comparisons(asked))
     if unknown := set(asked) - {one.subject for one in found}:
         parser.error(f"no such method: {', '.join(sorted(unknown))}")
     sys.exit(0 if printed(found) else 1)

@@ -45,7 +45,7 @@ def losses(case: Case, outputs: Outputs) -> list[list[list[Tensor]]]:
 def task_losses(case: Case, outputs: Outputs) -> list[Tensor]:
     """L_t: the mean over a task's labels; 0 where the batch has none."""
     flat = [[loss for row in rows for loss in row] for rows in losses(case, outputs)]
-    return [sum(one) / len(one) if one else torch.zeros(()) for one in flat]  # type: ignore[misc]
+    return [sum(one) / len(one) if one else torch.zeros(()).double() for one in flat]  # type: ignore[misc]
 
 
 def pooled_loss(case: Case, outputs: Outputs) -> Tensor:
