@@ -52,6 +52,6 @@ def check_scoring(dataset: Dataset, problem: Problem) -> None:
             )
     if not (problem.task_sizes("train") * problem.task_sizes("validation")).any():
         raise DataError(
-            f"{dataset.name}, split {problem.split}: a task must have labels in 'train' and in 'validation', or nothing "
-            "can be selected; each has them in one of the two at most."
+            f"{dataset.name}, split {problem.split}: a task must have labels in 'train' and in 'validation', or "
+            "nothing can be selected; each has them in one of the two at most."
         )
