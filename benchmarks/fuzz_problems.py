@@ -60,11 +60,7 @@ class Case:
     damage: str
 
     def problem(self) -> Problem:
-        """The problem as a data set would give it.
-
-        Raises:
-            DataError: The damage was found.
-        """
+        """Raises what a problem raises that checks itself."""
         return Problem("fuzz", 0, tuple(self.tasks), {name: Part(*given) for name, given in self.given.items()})
 
 
@@ -311,7 +307,8 @@ def check(case: Case, rng: np.random.Generator) -> str:
     try:
         problem = case.problem()
     except DataError as error:
-        assert case.damage, f"nothing is wrong with it, but: {error}"
+        if not case.damage:
+            raise AssertionError(f"nothing is wrong with it, but: {error}") from error
         assert_one_line(error)
         return "refused"
     assert not case.damage, f"'{case.damage}' was not found out"
@@ -337,7 +334,8 @@ def _check_part(problem: Problem, name: str, plain: Plain, rng: np.random.Genera
             found = measure.compute(problem, part, predictions)
         except DataError as error:
             assert_one_line(error)
-            assert not allowed(measure.name, problem, plain), f"{measure.name} was refused: {error}"
+            if allowed(measure.name, problem, plain):
+                raise AssertionError(f"{measure.name} was refused: {error}") from error
             continue
         assert allowed(measure.name, problem, plain), f"{measure.name} must not be computed here"
         for r in range(2):

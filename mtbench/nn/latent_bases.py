@@ -196,7 +196,7 @@ def newton_direction(
 
 
 def _solved_shifted(system: Tensor, right: Tensor) -> Tensor:
-    """System^-1 right, with the first of some multiples of the identity added that makes the system positive definite."""
+    """System^-1 right, with the least of some multiples of the identity added that makes the system positive."""
     scale = system.diagonal(dim1=1, dim2=2).abs().mean(1)
     factor, failed = torch.linalg.cholesky_ex(system)
     for shift in (1e-10, 1e-7, 1e-5, 1e-3, 1e-2, 0.1, 1.0, 10.0, 1e3):

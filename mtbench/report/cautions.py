@@ -8,6 +8,7 @@ from typing import Any
 
 from mtbench.report.edges import edges
 from mtbench.report.entries import Entry
+from mtbench.report.valued_tasks import tasks_in_means
 from mtbench.trials import Status
 
 _ENVIRONMENT = {
@@ -27,6 +28,7 @@ def cautions(entries: Sequence[Entry]) -> Iterator[str]:
     for dataset, members in by_dataset.items():
         yield from _mixed(dataset, members)
         yield from _unequal(dataset, [entry for entry in members if entry.cell.search])
+        yield from tasks_in_means(dataset, members)
         for entry in members:
             yield from _of_cell(entry)
 

@@ -87,9 +87,7 @@ class GOMTL(SolverMethod):
         starts = [initial_bases(turned, weights @ mix, params.k, weights) for mix in _mixtures(weights, self.n_starts)]
         tried = [self._descend(turned, params, start, self.trial_rounds, self.tolerance) for start in starts]
         states, objectives = [state for state, _, _ in tried], [objective for _, objective, _ in tried]
-        finals = [
-            self._finish(turned, params, _chosen(states, place)) for place in _best(objectives, self.n_finalists)
-        ]
+        finals = [self._finish(turned, params, _chosen(states, place)) for place in _best(objectives, self.n_finalists)]
         (first,) = _best([objective for _, objective, _ in finals], 1)
         bases, coefficients = _chosen([state for state, _, _ in finals], first)
         (residual,) = _chosen([(residual,) for _, _, residual in finals], first)

@@ -96,3 +96,22 @@ def test_a_table_of_refits_and_others_says_so(results_store, outcome):
 
 def test_a_skipped_cell_is_no_unequal_one(results_store, outcome):
     assert both(results_store, [outcome(0, status=Status.SKIPPED, reason="needs binary tasks")]) == ()
+
+
+def test_a_mean_that_leaves_tasks_out_says_how_many_are_in_it(results_store, outcome):
+    nan = float("nan")
+    results_store.write(results_store.cell("a"), outcome(0, test=[1, nan]), outcome(1, test=[2, nan]))
+    left_out = {"0": ["b"], "1": ["b"]}
+    found = outcome(0, test=[3, nan]), outcome(1, test=[3, nan])
+    results_store.write(results_store.cell("b"), *found, untrained_tasks=left_out)
+    assert warnings_of(results_store) == (
+        "school: 'rmse' is a mean over 1 of 2 tasks; without a value: 'b' (so for a).",
+        "school: 'rmse' is a mean over 1 of 2 tasks; without a value: 'b'; without a training label: 'b' (so for b).",
+    )
+
+
+def test_a_task_without_a_value_in_one_split_alone_is_told_once_for_all_methods(results_store, outcome):
+    for method in "ab":
+        found = outcome(0, test=[1, float("nan")]), outcome(1, test=[2, 3])
+        results_store.write(results_store.cell(method), *found, untrained_tasks=["nonsense"])
+    assert warnings_of(results_store) == ("school: 'rmse' is a mean over 1 to 2 of 2 tasks; without a value: 'b'.",)

@@ -155,7 +155,9 @@ def test_numbers_that_float32_cannot_tell_apart_are_refused():
     seconds = 1.7e9 + np.arange(12).reshape(4, 3)
     assert "column 0 runs from 1700000000.0 to 1700000009.0" in refusal(seconds, BITS)
     assert "labels must be told apart" in refusal(X, seconds, tasks=[Task(t, TaskKind.REGRESSION) for t in "abc"])
-    problem([*np.full((4, 3), 0.1), [0], [1e-17], [0], [0]], BITS)  # a constant, but for the rounding of float64
+    problem(
+        np.full((4, 3), 0.1) + np.array([[0], [1e-17], [0], [0]]), BITS
+    )  # a constant, but for the rounding of float64
 
 
 def test_bytes_are_images_only_where_a_row_has_two_or_three_axes():

@@ -123,7 +123,7 @@ def test_a_data_set_that_keeps_the_contract_passes(tmp_path):
         (OneSplit, "splits_differ_unless_they_share_their_rows"),
         (FalselyShared, "splits_differ_unless_they_share_their_rows"),
         (AnySplit, "splits_that_do_not_exist_are_refused"),
-        (ThreeClasses, "labels_are_what_their_task_predicts"),
+        (ThreeClasses, "every_split_gives_a_problem"),
         (Nameless, "it_says_what_it_is"),
         (NoLicence, "it_says_what_it_is"),
         (WrongMetric, "metrics_can_be_computed"),
