@@ -114,8 +114,8 @@ def changed_content(cells: Sequence[PlannedCell], stacks: Iterable[StackColumns]
         listed = ", ".join(map(str, sorted(splits[name])))
         yield (
             f"{name} gives something else in split(s) {listed} than {trials.total()} trial(s) of {', '.join(trials)} "
-            "were trained on; they stay as they are. To train them again raise the data set's `version`, or name another "
-            "store with --out."
+            "were trained on; they stay as they are. To train them again raise the data set's `version`, or name "
+            "another store with --out."
         )
 
 

@@ -175,6 +175,11 @@ def _conclude(summary: Summary, cells: Sequence[PlannedCell], study: Study) -> N
     failed = f", {summary.n_failed} failed" if summary.n_failed else ""
     nothing = "" if summary.n_finished or summary.n_failed else " Nothing was left to train."
     click.echo(f"{summary.n_trained} trials trained, {n_before} were there already{failed}.{nothing} See `{report}`.")
+    if summary.n_lost:
+        raise click.ClickException(
+            f"The store has lost {summary.n_lost} trial(s) while the run went on: files in {study.out} were removed or "
+            "damaged. `mtbench store verify` names damaged ones; the same command trains what is missing."
+        )
     if summary.n_failed and not summary.n_finished:
         raise click.ClickException(f"No trial finished. `{report}` shows why.")
 

@@ -61,7 +61,7 @@ def _other_content(dataset: str, members: Sequence[Entry]) -> Iterator[str]:
                 differ.add(split)
     if differ:
         listed = _list(sorted(differ))
-        yield f"{dataset}: split {listed} was not the same data for all trials (a file or code changed); do not compare."
+        yield f"{dataset}: split {listed} was not the same data for all trials (a file changed, or code)."
 
 
 def _known(provenance: Mapping[str, Any], field: str) -> Any:

@@ -113,10 +113,8 @@ def _check_columns(texts: Mapping[str, Sequence[str]], arrays: Mapping[str, Arra
         root = path.split("/")[0]
         kinds = "iu" if path in _WHOLE else _KINDS.get(root, "f" if root == "metrics" else "iuf")
         found = f"{path}, {array.dtype} {list(array.shape)}"
-        if root == "metrics":
-            good = path.count("/") == 2 and array.ndim in (1, 2)
-        else:
-            good = array.ndim == 1
+        axes = (1, 2) if root == "metrics" and path.count("/") == 2 else (1,) if root != "metrics" else ()
+        good = array.ndim in axes
         _require(good and array.dtype.kind in kinds, "each column must have the type and shape of its kind", found)
 
 

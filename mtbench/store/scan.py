@@ -91,6 +91,12 @@ class Scan:
     stacks: list[StackColumns]
     unreadable: list[Checked]
 
+    def without(self, faults: Mapping[Path, str]) -> Scan:
+        """The same where some files, by path, count as unreadable for a reason."""
+        stacks = [replace(stack) for stack in self.stacks if stack.path not in faults]
+        _settle(stacks)
+        return Scan(stacks, [*self.unreadable, *(Checked(path, reason) for path, reason in faults.items())])
+
 
 def scan(store: Store, known: Iterable[StackColumns] = ()) -> Scan:
     """Reads the report columns of all stacks.
