@@ -30,6 +30,7 @@ from benchmarks.cells import supported_cells
 from benchmarks.devices import device_name, devices, on_cuda, seconds
 from mtbench.data.root import data_root
 from mtbench.grid import PlannedCell, groups
+from mtbench.loading import load_split
 from mtbench.method import GradientMethod
 from mtbench.plugins import load_plugins
 from mtbench.recipe import Recipe
@@ -223,7 +224,7 @@ def main() -> None:
 def _measure(
     planned: PlannedCell, root: Path, device: torch.device, sizes: list[int] | None, rounds: int, epochs: int
 ) -> dict[str, object]:
-    problems = {split: planned.dataset.load(root, split, planned.options) for split in planned.splits}
+    problems = {split: load_split(planned.dataset, root, split, planned.options) for split in planned.splits}
     trials = max(groups(planned, planned.trials()), key=len)
     if device.type == "cuda":
         trials = [on_cuda(trial) for trial in trials]

@@ -22,6 +22,7 @@ import torch
 from benchmarks.cells import supported_cells
 from mtbench.data.root import data_root
 from mtbench.grid import PlannedCell, groups
+from mtbench.loading import load_split
 from mtbench.metrics import metric
 from mtbench.plugins import load_plugins
 from mtbench.training import train_stack
@@ -62,7 +63,7 @@ def _both(
     """The results of some trials, of two splits where there are two, trained one at a time and together."""
     group = max(groups(cell, cell.trials()), key=len)
     trials = [_changed(t, dtype, epochs) for t in group[:: max(1, len(group) // n_trials)][:n_trials]]
-    problems = {split: cell.dataset.load(root, split, cell.options) for split in {t.split for t in trials}}
+    problems = {split: load_split(cell.dataset, root, split, cell.options) for split in {t.split for t in trials}}
     alone = [train_stack(cell.method, problems, [trial], cell.dataset) for trial in trials]
     return alone, train_stack(cell.method, problems, trials, cell.dataset)
 

@@ -26,6 +26,7 @@ from benchmarks.cells import supported_cells
 from benchmarks.devices import device_name, devices, on_cuda
 from mtbench.data.root import data_root
 from mtbench.grid import PlannedCell, groups
+from mtbench.loading import load_split
 from mtbench.plugins import load_plugins
 from mtbench.tasks import Problem
 from mtbench.testing.problems import MINIATURES, OwnImages, SharedImages, miniature_trials
@@ -93,7 +94,9 @@ def _one(method: str, dataset: str, n_trials: int, device: str, what: str, root:
     trials = [_shortened(trial) for trial in max(groups(cell, cell.trials()), key=len)][:n_trials]
     if device != "cpu":
         trials = [on_cuda(trial) for trial in trials]
-    problems = {split: cell.dataset.load(root, split, cell.options) for split in {trial.split for trial in trials}}
+    problems = {
+        split: load_split(cell.dataset, root, split, cell.options) for split in {trial.split for trial in trials}
+    }
     if what == "predicted":
         return predicted_bytes(cell.method, problems, trials, cell.dataset, device) or 0
     _load_libraries(cell, device)

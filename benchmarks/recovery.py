@@ -25,6 +25,7 @@ from benchmarks.learned import learned_of
 from mtbench import load
 from mtbench.data.root import data_root
 from mtbench.grid import parse_options
+from mtbench.loading import load_split
 from mtbench.plugins import load_plugins
 from mtbench.report.intervals import mean_and_interval
 from mtbench.tasks import Array
@@ -44,7 +45,7 @@ def main() -> None:
     learned = learned_of(path, chosen)
     # In the order of files, which the order of the columns follows.
     for trial in chosen.sort_values("file", kind="stable").itertuples():
-        truth = dataset.load(data_root(None), trial.split, options).truth
+        truth = load_split(dataset, data_root(None), trial.split, options).truth
         for name, value in recovery(learned[trial.id], truth).items():
             found[trial.method][name].append(value)
     columns = list(dict.fromkeys(name for values in found.values() for name in values))

@@ -21,6 +21,7 @@ import torch
 from benchmarks.cells import supported_cells
 from mtbench.data.root import data_root
 from mtbench.grid import PlannedCell, groups
+from mtbench.loading import load_split
 from mtbench.method import GradientMethod
 from mtbench.plugins import load_plugins
 from mtbench.tasks import Problem
@@ -65,7 +66,7 @@ def main() -> None:
 
 
 def _measure(cell: PlannedCell, root: Path, rounds: int) -> dict[str, object]:
-    problems = {split: cell.dataset.load(root, split, cell.options) for split in cell.splits}
+    problems = {split: load_split(cell.dataset, root, split, cell.options) for split in cell.splits}
     group = max(groups(cell, cell.trials()), key=len)
     size = int(str(calibrate(cell.method, problems, group, cell.dataset, "cpu")["stack_size"]))
     trials = [_shortened(trial) for trial in group]

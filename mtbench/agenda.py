@@ -134,6 +134,10 @@ class Agenda:
         pairs = zip(result.trials, result.status, strict=True)
         self._finished.update(trial.id for trial, status in pairs if status in FINAL)
 
+    def lost(self) -> int:
+        """Trials that were finished when this run began, or since, and are not in the store any more."""
+        return len(self._finished - self._store.finished_ids())
+
     def _begin(self, planned: PlannedCell, kind: Literal["search", "refit"], trials: Sequence[Trial]) -> Phase:
         phase = Phase(planned, kind, len(trials))
         decided, rest = self._decided(planned, trials)

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import mtbench
 from mtbench.grid import PlannedCell
 from mtbench.hyperparameters import describe
@@ -87,6 +89,36 @@ def changed_plugin_files(
         )
 
 
+def changed_content(cells: Sequence[PlannedCell], stacks: Iterable[StackColumns]) -> Iterator[str]:
+    """One sentence for each data set that gives something else than trials of these cells were trained on.
+
+    Args:
+        cells: A run's cells.
+        stacks: What is in the store.
+    """
+    changed: dict[str, Counter[str]] = {}
+    splits: dict[str, set[int]] = {}
+    planned = {cell.cell.key: cell for cell in cells}
+    for stack in stacks:
+        cell = planned.get(stack.cell_key)
+        if cell is None:
+            continue
+        for split, found in stack.content.items():
+            now = cell.content.get(split)
+            n_ended = int(((stack.split == split) & stack.counts & np.isin(stack.status, FINAL)).sum())
+            if now is not None and n_ended and not now.is_like(found):
+                name = cell.cell.dataset
+                changed.setdefault(name, Counter())[cell.cell.label] += n_ended
+                splits.setdefault(name, set()).add(split)
+    for name, trials in changed.items():
+        listed = ", ".join(map(str, sorted(splits[name])))
+        yield (
+            f"{name} gives something else in split(s) {listed} than {trials.total()} trial(s) of {', '.join(trials)} "
+            "were trained on; they stay as they are. To train them again raise the data set's `version`, or name "
+            "another store with --out."
+        )
+
+
 def _changed_since(stack: StackColumns, cell: Cell, plugins: Plugins) -> list[Owner]:
     """The plugin files that were not the same when a stack was trained, each once."""
     changed: list[Owner] = []
@@ -96,12 +128,6 @@ def _changed_since(stack: StackColumns, cell: Cell, plugins: Plugins) -> list[Ow
         if owner.distribution == FILE and known and digest != owner.version and owner not in changed:
             changed.append(owner)
     return changed
-
-
-def uses_plugin_files(cells: Sequence[PlannedCell], plugins: Plugins) -> bool:
-    """Whether some method or data set of these cells comes from a plugin file."""
-    names = {name for cell in cells for name in (cell.cell.method, cell.cell.dataset)}
-    return any(plugins.owner(name).distribution == FILE for name in names)
 
 
 def _credit(owner: Owner) -> str:

@@ -17,6 +17,8 @@ from typing import Literal
 from mtbench.agenda import Agenda, Calibration, Phase, Training
 from mtbench.bases import Bases
 from mtbench.engines import Engine, Job, JobFailed
+from mtbench.engines.answers import fault_of
+from mtbench.engines.process import tail
 from mtbench.engines.progress import latest
 from mtbench.grid import PlannedCell
 from mtbench.plugin_sources import FILE
@@ -36,6 +38,7 @@ class _Flight:
     """A job under way."""
 
     work: Calibration | Training
+    job: Job
     claim: Claim | None
     log: Path
     epoch: int = 0
@@ -92,6 +95,7 @@ class Runner:
                 for future in done:
                     self._land(future, self._flights.pop(future))
                 self._idle(bool(done))
+            self.summary.n_lost = self._agenda.lost()
         finally:
             for flight in self._flights.values():
                 if flight.claim is not None:
@@ -186,7 +190,7 @@ class Runner:
             work.phase.planned.content,
         )
         try:
-            self._flights[self._engine.submit(job)] = _Flight(work, claim, log)
+            self._flights[self._engine.submit(job)] = _Flight(work, job, claim, log)
         except BaseException:  # an interruption too: other runs should not wait for this one
             if claim is not None:
                 claim.release()
@@ -207,6 +211,9 @@ class Runner:
     def _land(self, future: Future[bytes], flight: _Flight) -> None:
         """Takes in what a job gave."""
         error = future.exception()
+        fault = "" if error else fault_of(flight.job, future.result())
+        if fault:
+            error = JobFailed(Status.FAILED, " ".join(f"{self._engine.blamed} {fault}".split()), tail(flight.log))
         if isinstance(flight.work, Calibration):
             self._land_calibration(flight.work, error, b"" if error else future.result())
         else:

@@ -43,6 +43,7 @@ class Summary:
         n_present: Trials of the study that were in the store before.
         failures: Those that did not, with the reason.
         notes: What else the user should hear of.
+        n_lost: Trials whose results were in the store while the run went on, and are not any more.
     """
 
     n_finished: int = 0
@@ -50,6 +51,7 @@ class Summary:
     n_present: int = 0
     failures: list[tuple[Trial, Status, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    n_lost: int = 0
 
     @property
     def n_trained(self) -> int:

@@ -11,7 +11,9 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
+from click import ClickException
 
+from mtbench.cli.run import _conclude
 from mtbench.engines import JobFailed, LocalEngine
 from mtbench.errors import StoreError
 from mtbench.grid import plan_cells
@@ -310,3 +312,66 @@ def test_provenance_says_what_a_report_needs(run):
     assert facts["metrics"]["rmse"]["higher_is_better"] is False
     assert str(PLUGIN) in facts["method_plugin"]
     json.dumps(facts)
+
+
+class SwappingEngine(InlineEngine):
+    """Gives what another job gave before, as a forked child does that answers a second time."""
+
+    first = None
+
+    def submit(self, job):
+        self.first = self.first or super().submit(job).result()
+        swapped = Future()
+        swapped.set_result(self.first)
+        return swapped
+
+
+def test_the_answer_to_another_job_is_refused_whatever_the_engine(run):
+    done = run(SwappingEngine(), stack_size=1, search="random:3")
+    assert (done.summary.n_finished, done.summary.n_failed) == (1, 5)
+    assert {reason for _, _, reason in done.summary.failures} == {"A worker gave the answer to another job."}
+    assert statuses(done.store) == {"finished": 1, "failed": 5}
+    again = run(stack_size=1, search="random:3")
+    assert (again.summary.n_present, again.summary.n_finished) == (1, 5)
+
+
+class DoctoredEngine(InlineEngine):
+    """Changes one byte of every answer."""
+
+    def submit(self, job):
+        future = super().submit(job)
+        image = bytearray(future.result())
+        image[len(image) // 2] ^= 1
+        doctored = Future()
+        doctored.set_result(bytes(image))
+        return doctored
+
+
+def test_a_damaged_answer_is_refused(run):
+    done = run(DoctoredEngine(), stack_size=1)
+    assert done.summary.n_finished == 0
+    assert all("gave bytes that are no answer to its job" in reason for _, _, reason in done.summary.failures)
+    assert all(checked.ok for checked in done.store.verify())
+
+
+class LosingEngine(InlineEngine):
+    """Removes finished stacks from the store while the run goes on, once."""
+
+    has_lost = False
+
+    def submit(self, job):
+        for path in () if self.has_lost else job.log.parents[1].glob("stacks/*/*.h5"):
+            path.unlink()
+            self.has_lost = True
+        return super().submit(job)
+
+
+def test_a_store_that_loses_trials_while_a_run_goes_on_is_told(run, tmp_path):
+    done = run(LosingEngine(), stack_size=1, search="random:3")
+    assert done.summary.n_finished == 6
+    assert done.summary.n_lost >= 1
+    with pytest.raises(ClickException, match=r"The store has lost \d+ trial\(s\) while the run went on"):
+        _conclude(done.summary, [], Study(methods=["probe"], datasets=["tiny"], out=tmp_path / "store"))
+    again = run(stack_size=1, search="random:3")
+    assert again.summary.n_finished == done.summary.n_lost
+    assert again.summary.n_lost == 0

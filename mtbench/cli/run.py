@@ -88,12 +88,13 @@ def run(study_file: Path | None, root: Path, plugin_files: tuple[Path, ...], dry
 
 
 def _warn_of_changes(study: Study, cells: Sequence[PlannedCell], plugins: Plugins) -> None:
-    """Code is no part of a trial's identity, so a plugin file may have changed under results that are there."""
-    from mtbench.provenance import changed_plugin_files, uses_plugin_files
+    """Code is no part of a trial's identity, nor what sources are made into: either may have changed under results."""
+    from mtbench.provenance import changed_content, changed_plugin_files
     from mtbench.store import Store, scan
 
-    if uses_plugin_files(cells, plugins) and (study.out / "store.json").exists():
-        for warning in changed_plugin_files(cells, plugins, scan(Store.open(study.out)).stacks):
+    if (study.out / "store.json").exists():
+        stacks = scan(Store.open(study.out)).stacks
+        for warning in (*changed_plugin_files(cells, plugins, stacks), *changed_content(cells, stacks)):
             click.echo(f"Warning: {warning}", err=True)
 
 
@@ -174,6 +175,11 @@ def _conclude(summary: Summary, cells: Sequence[PlannedCell], study: Study) -> N
     failed = f", {summary.n_failed} failed" if summary.n_failed else ""
     nothing = "" if summary.n_finished or summary.n_failed else " Nothing was left to train."
     click.echo(f"{summary.n_trained} trials trained, {n_before} were there already{failed}.{nothing} See `{report}`.")
+    if summary.n_lost:
+        raise click.ClickException(
+            f"The store has lost {summary.n_lost} trial(s) while the run went on: files in {study.out} were removed or "
+            "damaged. `mtbench store verify` names damaged ones; the same command trains what is missing."
+        )
     if summary.n_failed and not summary.n_finished:
         raise click.ClickException(f"No trial finished. `{report}` shows why.")
 

@@ -80,10 +80,12 @@ class Engine(ABC):
     Attributes:
         name: As in studies: lower-case words joined by underscores.
         slots: Jobs that run at once, at least 1; known as soon as the engine is made.
+        blamed: Who is to blame for an answer that is none, as the beginning of a sentence.
     """
 
     name: str
     slots: int
+    blamed: str = "A worker"
 
     def prepare(self) -> None:  # noqa: B027  # most engines have nothing to prepare
         """Jobs are to come: what takes time may begin now. Returns at once, and may never be called.

@@ -9,6 +9,7 @@ from typing import Any
 from mtbench.report.edges import edges
 from mtbench.report.entries import Entry
 from mtbench.report.valued_tasks import tasks_in_means
+from mtbench.tasks.fingerprint import Fingerprint
 from mtbench.trials import Status
 
 _ENVIRONMENT = {
@@ -42,10 +43,25 @@ def _mixed(dataset: str, members: Sequence[Entry]) -> Iterator[str]:
         plugins = _values([entry], "method_plugin")
         if len(plugins) > 1:
             yield f"{entry.label}: trained with different plugins ({', '.join(plugins)}); results may differ."
+    yield from _other_content(dataset, members)
     for field, words in _ENVIRONMENT.items():
         found = _values(members, field)
         if len(found) > 1:
             yield f"{dataset}: trained with different {words} ({', '.join(found)}); results may differ slightly."
+
+
+def _other_content(dataset: str, members: Sequence[Entry]) -> Iterator[str]:
+    """Splits that were not the same problem for all that was trained on them, but for rounding."""
+    first: dict[int, Fingerprint] = {}
+    differ: set[int] = set()
+    stacks = {id(t.stack): t.stack for entry in members for t in entry.cell.trials if t.status is Status.FINISHED}
+    for stack in stacks.values():
+        for split, content in stack.content.items():
+            if not first.setdefault(split, content).is_like(content):
+                differ.add(split)
+    if differ:
+        listed = _list(sorted(differ))
+        yield f"{dataset}: split {listed} was not the same data for all trials (a file changed, or code)."
 
 
 def _known(provenance: Mapping[str, Any], field: str) -> Any:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from mtbench.errors import MtbenchError
 from mtbench.report.cells import gather
 from mtbench.report.entries import Entry, entries
 from mtbench.report.leaderboard import Leaderboard, leaderboard
 from mtbench.report.selection import RULES, rule_named
-from mtbench.store.scan import StackColumns, scan
+from mtbench.store.scan import Scan, StackColumns, scan
 from mtbench.store.store import Store
 
 
@@ -39,10 +40,35 @@ def read(
     if rule is not None:
         rule_named(rule)
     found = scan(Store.open(directory))
+    try:
+        return _read(found, rule, methods, datasets, baseline)
+    except MtbenchError:
+        raise
+    except Exception:
+        # Whatever a file holds that nobody thought of must not cost the others their report.
+        found = found.without(_faults(found.stacks))
+        return _read(found, rule, methods, datasets, baseline)
+
+
+def _read(
+    found: Scan, rule: str | None, methods: Sequence[str], datasets: Sequence[str], baseline: str | None
+) -> tuple[list[Entry], Leaderboard]:
     rule = rule or _recorded_rule(found.stacks)
     cells = entries([cell for cell in gather(found.stacks) if not cell.is_base], rule)
     board = leaderboard(cells, rule, methods, datasets, baseline)
     return cells, board.with_warning(_unreadable([checked.path.name for checked in found.unreadable]))
+
+
+def _faults(stacks: Sequence[StackColumns]) -> dict[Path, str]:
+    """By file, why no report can be made of it alone."""
+    faults: dict[Path, str] = {}
+    for stack in stacks:
+        try:
+            rule = _recorded_rule([stack])
+            leaderboard(entries(gather([stack]), rule), rule)
+        except Exception as error:
+            faults[stack.path] = f"{stack.path.name}: no report can be made of it: {error!r}"
+    return faults
 
 
 def _recorded_rule(stacks: Iterable[StackColumns]) -> str:

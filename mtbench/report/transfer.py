@@ -95,6 +95,10 @@ def _kept(store: Store, entry: Entry, trials: Sequence[TrialRow]) -> list[_Kept]
         StoreError: None kept anything, or a file cannot be read.
     """
     stacks = {path: store.read(path) for path in dict.fromkeys(trial.stack.path for trial in trials)}
+    for trial in trials:
+        if stacks[trial.stack.path].trials[trial.row].id != trial.candidate.id:
+            name = trial.stack.path.name
+            raise StoreError(f"{name}: its summary is not that of its columns; `mtbench store verify` says more.")
     kept: list[_Kept] = [(t.candidate.split, _matrices(stacks[t.stack.path], t.row)) for t in trials]
     if any(learned for _, learned in kept):
         return kept

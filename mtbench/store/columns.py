@@ -14,6 +14,7 @@ import numpy as np
 
 from mtbench.errors import StoreError
 from mtbench.store.hdf5 import Column
+from mtbench.store.promises import check_provenance
 from mtbench.tasks import Array
 from mtbench.trials import StackResult, Status, Trial
 
@@ -68,8 +69,9 @@ def from_columns(columns: Mapping[str, Column]) -> StackResult:
         for path, column in columns.items():
             _place(result, path.split("/"), column)
         result.provenance = json.loads(str(columns["provenance"]))
+        check_provenance(result.provenance)
         result.log = str(columns["log"])
-    except (KeyError, ValueError, RecursionError) as error:
+    except (KeyError, ValueError, RecursionError, StoreError) as error:
         raise StoreError(f"These are not the columns of a stack: {error}") from None
     _check_rows(columns, len(trials))
     return result

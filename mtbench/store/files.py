@@ -15,7 +15,7 @@ from typing import TypeVar
 from mtbench.errors import StoreError
 from mtbench.store.pack import Member
 from mtbench.store.packs import Packs
-from mtbench.store.summary import read_summary
+from mtbench.store.summary import read_named
 
 Source = Path | Member
 """Where a stack's bytes lie: in a file, or in a pack."""
@@ -172,7 +172,7 @@ def exists(source: Source) -> bool:
 
 def _readable(source: Source) -> bool:
     try:
-        read_summary(source)
+        read_named(source)
     except StoreError:
         return False
     return True

@@ -13,7 +13,7 @@ from mtbench.errors import StoreError
 from mtbench.store.columns import from_columns, to_columns
 from mtbench.store.hdf5 import Column, read_columns, write_columns
 from mtbench.store.pack import Member
-from mtbench.store.summary import FILE_FORMAT, HEADER_SIZE, header, pack
+from mtbench.store.summary import FILE_FORMAT, HEADER_SIZE, header, pack, read_summary, summary_bytes
 from mtbench.trials import StackResult, stack_id
 
 
@@ -56,7 +56,7 @@ def verify_image(source: Path | Member | bytes, name: str = "") -> StackResult:
     """Like `decode`, after a full check.
 
     Beside the payload's hash, everything that is derived (ids, parameter columns, the summary) is derived again from
-    the trials' identities and must come out the same.
+    the trials' identities and must come out the same, and what reports read must be that summary.
 
     Args:
         source: Where it is.
@@ -66,12 +66,16 @@ def verify_image(source: Path | Member | bytes, name: str = "") -> StackResult:
         StoreError: Anything does not hold.
     """
     name = name or _name(source)
+    read_summary(source, name)
     columns = _checked_columns(source, name)
     result = from_columns(columns)
     again = _with_summary(to_columns(result))
     wrong = sorted(p for p in columns.keys() | again.keys() if _digest(columns, p) != _digest(again, p))
     if wrong:
         raise StoreError(f"{name}: what is derived from the trials' identities disagrees: {', '.join(wrong)}.")
+    # What reports read lies where the header says, which need not be in the column of that name.
+    if summary_bytes(source) != again["summary"].tobytes():  # type: ignore[union-attr]
+        raise StoreError(f"{name}: the summary that its header points to is not that of its columns.")
     return result
 
 

@@ -6,6 +6,7 @@ import functools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -15,10 +16,11 @@ import numpy as np
 from mtbench.errors import StoreError
 from mtbench.store.files import Source, path_of
 from mtbench.store.store import Store
-from mtbench.store.summary import read_summary
+from mtbench.store.summary import read_named
 from mtbench.store.verify import Checked
 from mtbench.tasks import Array
-from mtbench.trials import FINAL
+from mtbench.tasks.fingerprint import Fingerprint
+from mtbench.trials import CONTENT, FINAL
 
 
 @dataclass(eq=False)
@@ -65,6 +67,14 @@ class StackColumns:
     provenance: dict[str, Any]
     counts: Array = field(init=False)
 
+    @cached_property
+    def content(self) -> dict[int, Fingerprint]:
+        """By split, the fingerprint of the problem that its trials were trained on; empty where nobody knows."""
+        recorded = self.provenance.get(CONTENT)
+        pairs = recorded.items() if isinstance(recorded, dict) else ()
+        found = {int(split): Fingerprint.from_record(record) for split, record in pairs if split.isdecimal()}
+        return {split: content for split, content in found.items() if content is not None}
+
     def __post_init__(self) -> None:
         self.counts = np.ones(len(self.ids), bool)
 
@@ -80,6 +90,12 @@ class Scan:
 
     stacks: list[StackColumns]
     unreadable: list[Checked]
+
+    def without(self, faults: Mapping[Path, str]) -> Scan:
+        """The same where some files, by path, count as unreadable for a reason."""
+        stacks = [replace(stack) for stack in self.stacks if stack.path not in faults]
+        _settle(stacks)
+        return Scan(stacks, [*self.unreadable, *(Checked(path, reason) for path, reason in faults.items())])
 
 
 def scan(store: Store, known: Iterable[StackColumns] = ()) -> Scan:
@@ -109,7 +125,7 @@ def scan(store: Store, known: Iterable[StackColumns] = ()) -> Scan:
 
 def _stack(source: Source) -> StackColumns:
     path = path_of(source)
-    head, arrays = read_summary(source)
+    head, arrays = read_named(source)
     try:
         texts = {name: np.array(column, object) for name, column in head["texts"].items()}
         columns = {**texts, **arrays}

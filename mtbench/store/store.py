@@ -25,7 +25,7 @@ from mtbench.store.files import StackFiles, path_of
 from mtbench.store.image import decode, encode, result_id, verify_image
 from mtbench.store.pack import SUFFIX, check_pack
 from mtbench.store.publish import Step, explained, no_step, publish
-from mtbench.store.summary import read_summary
+from mtbench.store.summary import read_named
 from mtbench.store.verify import Checked, check_stack
 from mtbench.trials import FINAL, StackResult
 
@@ -168,15 +168,19 @@ class Store:
         faults = []
         for source in self.files.finished(stack_id):
             try:
-                return self.read(path_of(source))
+                result = self.read(path_of(source))
             except StoreError as error:
                 faults.append(str(error))
+                continue
+            if result_id(result) == stack_id:
+                return result
+            faults.append(f"{source.name} holds another stack.")
         raise StoreError(f"No file of stack {stack_id} can be read: {' '.join(faults)}")
 
     def finished_ids(self) -> set[str]:
         """Ids of the trials that need not be trained again. Files that cannot be read count for nothing."""
         finished: set[str] = set()
-        for _, found in self.files.each(lambda source: read_summary(source)[0]["texts"]):
+        for _, found in self.files.each(lambda source: read_named(source)[0]["texts"]):
             if not isinstance(found, StoreError):
                 pairs = zip(found["trials/id"], found["trials/status"], strict=True)
                 finished.update(trial for trial, status in pairs if status in FINAL)

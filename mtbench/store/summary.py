@@ -22,6 +22,7 @@ import numpy as np
 from mtbench.errors import StoreError
 from mtbench.store.hdf5 import Column, plain_file_size
 from mtbench.store.pack import Member
+from mtbench.store.promises import check_name, check_summary
 from mtbench.tasks import Array
 from mtbench.trials import Trial
 
@@ -62,7 +63,7 @@ def header(image_size: int, offset: int, summary: bytes) -> bytes:
 
 
 def read_summary(source: Path | Member | bytes, name: str = "") -> tuple[dict[str, Any], dict[str, Array]]:
-    """The summary of a file, of a pack's member, or of an image.
+    """The summary of a file, of a pack's member, or of an image: checked for all that reports take for granted.
 
     Args:
         source: Where it is.
@@ -72,23 +73,53 @@ def read_summary(source: Path | Member | bytes, name: str = "") -> tuple[dict[st
         Its head (keys "cell", "provenance", "texts"), and its arrays by path, which are read-only.
 
     Raises:
-        StoreError: It cannot be read, is incomplete, damaged, or of another format.
+        StoreError: It cannot be read, is incomplete, damaged, of another format, or no summary of a stack.
     """
     name = (name or "the image") if isinstance(source, bytes) else source.name
     try:
-        if isinstance(source, bytes):
-            return _unpack(_from_stream(io.BytesIO(source), 0, len(source)))
-        if isinstance(source, Path):
-            size = plain_file_size(source)
-            with open(source, "rb", buffering=0) as file:
-                return _unpack(_from_stream(file, 0, size))
-        stream, start = source.opened()
-        with stream:
-            return _unpack(_from_stream(stream, start, source.size))
+        return _unpack(_bytes_of(source))
     except StoreError as error:
         raise StoreError(f"{name}: {error}") from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except _FAULTS as error:
         raise StoreError(f"{name} is no readable stack file: {error}") from None
+
+
+def read_named(source: Path | Member) -> tuple[dict[str, Any], dict[str, Array]]:
+    """`read_summary` of a stack's file, whose name must say what it holds.
+
+    Raises:
+        StoreError: It cannot be read, or is named after another stack.
+    """
+    head, arrays = read_summary(source)
+    check_name(source.name, head["texts"]["trials/id"], head["texts"]["trials/status"])
+    return head, arrays
+
+
+def summary_bytes(source: Path | Member | bytes) -> bytes:
+    """The summary as it lies in a file: exactly what reports read.
+
+    Raises:
+        StoreError: It cannot be read.
+    """
+    try:
+        return _bytes_of(source)
+    except _FAULTS as error:
+        raise StoreError(f"it is no readable stack file: {error}") from None
+
+
+_FAULTS = (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError, MemoryError)
+
+
+def _bytes_of(source: Path | Member | bytes) -> bytes:
+    if isinstance(source, bytes):
+        return _from_stream(io.BytesIO(source), 0, len(source))
+    if isinstance(source, Path):
+        size = plain_file_size(source)
+        with open(source, "rb", buffering=0) as file:
+            return _from_stream(file, 0, size)
+    stream, start = source.opened()
+    with stream:
+        return _from_stream(stream, start, source.size)
 
 
 def _from_stream(stream: BinaryIO | io.FileIO, start: int, size: int) -> bytes:
@@ -129,13 +160,7 @@ def _unpack(summary: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
         count = prod(shape)
         arrays[path] = np.frombuffer(body, dtype, count, at).reshape(shape)
         at += count * arrays[path].itemsize
-    _check_rows(head["texts"], arrays)
+    if at != len(body):
+        raise StoreError(f"the columns of a summary must fill it; they end at {at} of {len(body)} bytes.")
+    check_summary(head, arrays)
     return head, arrays
-
-
-def _check_rows(texts: Mapping[str, list[str]], arrays: Mapping[str, Array]) -> None:
-    if not all(isinstance(column, list) and all(isinstance(text, str) for text in column) for column in texts.values()):
-        raise StoreError("each text column of a summary must be a list of texts; found something else.")
-    rows = {len(column) for column in texts.values()} | {len(column) for column in arrays.values()}
-    if len(rows) != 1 or not {"trials/id", "trials/status", "trials/reason", "trials/phase"} <= texts.keys():
-        raise StoreError(f"each column of a summary must have a row per trial; found {sorted(rows)} rows.")

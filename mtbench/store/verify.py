@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mtbench.errors import StoreError
-from mtbench.store.image import result_id, verify_image
+from mtbench.store.image import verify_image
 from mtbench.store.pack import Member
-from mtbench.store.summary import read_summary
-from mtbench.trials import FINAL, StackResult
+from mtbench.store.promises import check_name
+from mtbench.trials import StackResult
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,6 @@ def check_content(name: str, source: Path | Member | bytes) -> StackResult:
     Raises:
         StoreError: Something does not hold.
     """
-    read_summary(source, name)
     result = verify_image(source, name)
-    stack, _, try_ = name.removesuffix(".h5").partition(".")
-    if stack != result_id(result):
-        raise StoreError(f"{name}: it must be named after its stack; that is {result_id(result)}.")
-    if try_.startswith("failed-") == all(status in FINAL for status in result.status):
-        raise StoreError(
-            f"{name}: only a stack with a trial that is to be tried again is named 'failed'; found statuses "
-            f"{', '.join(sorted(set(result.status)))}."
-        )
+    check_name(name, [trial.id for trial in result.trials], result.status)
     return result

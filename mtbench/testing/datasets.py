@@ -20,6 +20,7 @@ import pytest
 from mtbench.dataset import Dataset
 from mtbench.errors import DataError
 from mtbench.hyperparameters import describe
+from mtbench.loading import load_split
 from mtbench.metrics import metric, prediction_width
 from mtbench.recipe import Recipe
 from mtbench.reference import Reference
@@ -177,7 +178,7 @@ class DatasetContract:
 
 @cache
 def _loaded(dataset: type[Dataset], root: Path, split: int) -> Problem:
-    return dataset().load(root, split, dataset.Options())
+    return load_split(dataset(), root, split, dataset.Options())
 
 
 def _arrays(problem: Problem) -> dict[str, Array]:

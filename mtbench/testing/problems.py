@@ -36,6 +36,7 @@ class Miniature(Dataset):
 
     licence = "generated"
     citation = Reference("Miniature data sets for contract tests", "mtbench")
+    self_contained = True
     recipe = RECIPE
     n_splits = 3
     default_splits = 2
