@@ -100,7 +100,7 @@ GRADIENT = [
     (minimising(lambda loss, batch: (loss, loss)), r"must return a scalar tensor; found a tuple"),
     (minimising(lambda loss, batch: loss.detach()), r"must depend on the model's parameters .* without a gradient"),
     (minimising(lambda loss, batch: batch.inputs.sum()), r"must depend on the model's parameters"),
-    (minimising(lambda loss, batch: (loss > 0).long()), r"found a tensor of torch\.int64 without a gradient"),
+    (minimising(lambda loss, batch: (loss > 0).long()), r"found a tensor without a gradient"),
     (
         minimising(lambda loss, batch: loss, Doubles),
         r"must compute in the dtype of the batch, torch\.float32;",
