@@ -221,23 +221,17 @@ def describe(params: type) -> dict[str, Hyperparameter]:
     """The hyperparameters of a Params dataclass, by name.
 
     Raises:
-        PluginError: It is no frozen dataclass, or a field has no default or an unsupported type.
+        PluginError: It is no frozen dataclass, or a field has no default or an unsupported type, or one whose values do
+            not fit each other.
     """
-    if not (dataclasses.is_dataclass(params) and params.__dataclass_params__.frozen):  # type: ignore[attr-defined]
-        raise PluginError(f"{params.__qualname__} must be a frozen dataclass: @dataclass(frozen=True, kw_only=True).")
-    hints = typing.get_type_hints(params)
+    hints = _types(params)
     found = {}
     for f in dataclasses.fields(params):
-        if f.default is dataclasses.MISSING or hints[f.name] not in (float, int, str, bool):
-            raise PluginError(
-                f"{params.__qualname__}.{f.name} must be a float, int, str or bool with a default; found "
-                f"{hints[f.name]!r}."
-            )
         meta = f.metadata.get(_META, {})
         found[f.name] = Hyperparameter(
             f.name,
-            hints[f.name],
-            f.default,
+            _kind(params, f, hints[f.name]),
+            typing.cast(Value, f.default),
             meta.get("range"),
             meta.get("minimum"),
             meta.get("maximum"),
@@ -248,7 +242,62 @@ def describe(params: type) -> dict[str, Hyperparameter]:
             meta.get("up_to", ""),
             meta.get("later", False),
         )
+        _check_values(found[f.name], params.__qualname__)
     return found
+
+
+def _types(params: Any) -> dict[str, Any]:
+    """The types of the fields of a Params dataclass, which it must be."""
+    if not (isinstance(params, type) and dataclasses.is_dataclass(params)):
+        raise PluginError(
+            f"Hyperparameters must be a frozen dataclass: @dataclass(frozen=True, kw_only=True); found {params!r}."
+        )
+    if not params.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        raise PluginError(f"{params.__qualname__} must be a frozen dataclass: @dataclass(frozen=True, kw_only=True).")
+    try:
+        return typing.get_type_hints(params)
+    except (NameError, TypeError, SyntaxError) as error:
+        raise PluginError(
+            f"{params.__qualname__}: every hyperparameter must be annotated as float, int, str or bool; found: {error}."
+        ) from None
+
+
+def _kind(params: type, f: dataclasses.Field[Any], hint: Any) -> type:
+    """The type of a field, which has a default."""
+    if hint not in (float, int, str, bool):
+        raise PluginError(f"{params.__qualname__}.{f.name} must be a float, int, str or bool; found {hint!r}.")
+    if f.default is dataclasses.MISSING:
+        example = {float: "0.1", int: "4", str: '"relu"', bool: "True"}[hint]
+        raise PluginError(
+            f"{params.__qualname__}.{f.name} must have a default, which draw 0 of every search is made of: "
+            f"`{f.name}: {hint.__name__} = tunable({example})`; found none."
+        )
+    return hint  # type: ignore[no-any-return]
+
+
+def _check_values(h: Hyperparameter, owner: str) -> None:
+    """Default, grid and range of a hyperparameter have its type and lie within its bounds."""
+    span = h.range or Range()
+    ends = [end for end in (span.low, span.high) if end is not None]
+    if ends and h.kind not in (float, int):
+        raise PluginError(f"{owner}.{h.name}: low and high are for numbers; found a {h.kind.__name__}.")
+    for what, value in (("default", h.default), *(("grid", v) for v in span.grid), *(("range", end) for end in ends)):
+        _check_type(h, owner, what, value)
+        try:
+            h.parse(value, owner)
+        except StudyError as error:
+            raise PluginError(f"{error} It stands in the {what} of the hyperparameter.") from None
+    if ends and not ends[0] <= float(h.default) <= ends[1]:
+        raise PluginError(
+            f"{owner}.{h.name}: the default must lie in the range that a search draws from, {ends[0]:g} to "
+            f"{ends[1]:g}; found {h.default!r}."
+        )
+
+
+def _check_type(h: Hyperparameter, owner: str, what: str, value: object) -> None:
+    fits = isinstance(value, (float, int) if h.kind is float or what == "range" else h.kind)
+    if not fits or (isinstance(value, bool) and h.kind is not bool):
+        raise PluginError(f"{owner}.{h.name} is a {h.kind.__name__}, and so must be its {what}; found {value!r}.")
 
 
 def find(known: Mapping[str, Hyperparameter], name: str, owner: str) -> Hyperparameter:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -74,7 +74,10 @@ class Study(BaseModel):
     @field_validator("devices")
     @classmethod
     def _known_to_the_engine(cls, devices: str, others: ValidationInfo) -> str:
-        if others.data.get("engine") == "local" and not re.fullmatch(_LOCAL_DEVICES, devices):
+        if others.data.get("engine") != "local":
+            return devices
+        devices = re.sub(r"\s*,\s*", ",", devices.strip())
+        if not re.fullmatch(_LOCAL_DEVICES, devices):
             raise ValueError(_EXPECTED["devices"])
         return devices
 
@@ -139,6 +142,28 @@ def study_from(values: Mapping[str, Any], where: str) -> Study:
         else:
             expected = _EXPECTED[key.partition(".")[0]]
         raise StudyError(f"{where}: key '{key}': expected {expected}; found {first['input']!r}.") from None
+
+
+def narrowed(values: Mapping[str, Any], methods: Sequence[str], datasets: Sequence[str]) -> dict[str, Any]:
+    """Parts of a study without what concerns methods and data sets that it names and that are left out.
+
+    What concerns a name that the study does not have stays, for it is a mistake.
+
+    Args:
+        values: The study, by key.
+        methods: The methods that are run; empty for those of the study.
+        datasets: Likewise.
+    """
+    gone = {
+        "set": set(values.get("methods", ())) - set(methods) if methods else set(),
+        "recipe": set(values.get("datasets", ())) - set(datasets) if datasets else set(),
+    }
+    gone["options"] = gone["recipe"]
+    found = dict(values)
+    for key, names in gone.items():
+        if key in found:
+            found[key] = {name: value for name, value in found[key].items() if name.partition(".")[0] not in names}
+    return found | ({"methods": list(methods)} if methods else {}) | ({"datasets": list(datasets)} if datasets else {})
 
 
 def read_study(path: Path) -> Study:

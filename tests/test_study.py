@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mtbench.errors import StudyError
-from mtbench.study import Study, read_study, study_from
+from mtbench.study import Study, narrowed, read_study, study_from
 
 GOOD = 'methods = ["nn"]\ndatasets = ["digits"]\n'
 
@@ -108,3 +108,38 @@ def test_a_study_cannot_be_changed():
 def test_the_devices_of_other_engines_are_left_to_them():
     study = study_from({"methods": ["nn"], "datasets": ["digits"], "devices": "one,two", "engine": "ssh"}, "Options")
     assert (study.engine, study.devices) == ("ssh", "one,two")
+
+
+WIDE = {
+    "methods": ["nn", "mt_nn"],
+    "datasets": ["digits", "school"],
+    "splits": 2,
+    "set": {"nn.lambda_": [0.1], "mt_nn.mu": [0.1]},
+    "recipe": {"digits": {"max_epochs": 3}, "school": {"max_epochs": 4}},
+    "options": {"school": {"variant": 1}},
+}
+
+
+def test_a_study_that_is_narrowed_drops_what_concerns_what_is_left_out():
+    found = narrowed(WIDE, ["nn"], ["digits"])
+    assert found == {
+        "methods": ["nn"],
+        "datasets": ["digits"],
+        "splits": 2,
+        "set": {"nn.lambda_": [0.1]},
+        "recipe": {"digits": {"max_epochs": 3}},
+        "options": {},
+    }
+    assert narrowed(WIDE, [], []) == WIDE
+    assert narrowed(WIDE, ["nn"], [])["recipe"] == WIDE["recipe"]
+
+
+def test_what_a_study_misspells_stays_for_the_error_when_it_is_narrowed():
+    wrong = {**WIDE, "set": {"mn.lambda_": [0.1]}, "recipe": {"shcool": {"max_epochs": 3}}}
+    found = narrowed(wrong, ["nn"], ["digits"])
+    assert (found["set"], found["recipe"]) == (wrong["set"], wrong["recipe"])
+
+
+def test_devices_may_have_blanks_after_their_commas():
+    study = study_from({"methods": ["nn"], "datasets": ["digits"], "devices": "cuda:0, cuda:1"}, "Options")
+    assert study.devices == "cuda:0,cuda:1"

@@ -9,16 +9,17 @@ from pathlib import Path
 import click
 
 from mtbench.cli.completion import complete_datasets, complete_method, complete_methods
+from mtbench.cli.lists import ListsWithBlanks, split_list
 from mtbench.cli.terminal import is_styled, warn, width
 
 DEFAULT_STORE = Path("results/default")
 
 
 def _names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in value.split(",") if name.strip())
+    return tuple(split_list(value))
 
 
-@click.command()
+@click.command(cls=ListsWithBlanks)
 @click.argument("directory", metavar="[DIR]", type=click.Path(path_type=Path), default=DEFAULT_STORE)
 @click.option(
     "--format",

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from mtbench.cli.completion import complete_datasets, complete_methods
+from mtbench.cli.lists import ListsWithBlanks, split_list
 from mtbench.cli.options import by_dataset, data_option, pairs, plugin_option, plugins_with_warnings
+from mtbench.cli.terminal import say, warn
 
 if TYPE_CHECKING:
     from mtbench.engines import Engine
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 _INTERRUPTED = 130
 
 
-@click.command()
+@click.command(cls=ListsWithBlanks)
 @click.argument("study_file", required=False, metavar="[STUDY.TOML]", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--methods", metavar="A,B", shell_complete=complete_methods, help="Methods, joined by commas.")
 @click.option("--datasets", metavar="X,Y", shell_complete=complete_datasets, help="Data sets, joined by commas.")
@@ -83,7 +85,7 @@ def run(study_file: Path | None, root: Path, plugin_files: tuple[Path, ...], dry
         summary = _run(study, cells, plugins, root, engine or _later_engine(study, plugins, ends))
         ends.close()  # what an engine has to say of its end is told, too
         for warning in plugins.warnings[n_told:]:
-            click.echo(f"Warning: {warning}", err=True)
+            warn(warning)
         _conclude(summary, cells, study)
 
 
@@ -95,7 +97,7 @@ def _warn_of_changes(study: Study, cells: Sequence[PlannedCell], plugins: Plugin
     if (study.out / "store.json").exists():
         stacks = scan(Store.open(study.out)).stacks
         for warning in (*changed_plugin_files(cells, plugins, stacks), *changed_content(cells, stacks)):
-            click.echo(f"Warning: {warning}", err=True)
+            warn(warning)
 
 
 def _early_engine(study: Study, ends: ExitStack) -> Engine | None:
@@ -141,7 +143,7 @@ def _interruptible() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         command = shlex.join(["mtbench", *sys.argv[1:]])
-        click.echo(f"Interrupted. What has finished is in the store; go on with:\n  {command}", err=True)
+        say(f"Interrupted. What has finished is in the store; go on with:\n  {command}", err=True)
         sys.exit(_INTERRUPTED)
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -165,16 +167,16 @@ def _undisturbed() -> Iterator[None]:
 def _conclude(summary: Summary, cells: Sequence[PlannedCell], study: Study) -> None:
     for cell in cells:
         if cell.skipped is not None:
-            click.echo(f"Skipped {cell.cell.label}: {cell.skipped}", err=True)
+            say(f"Skipped {cell.cell.label}: {cell.skipped}", err=True)
     for note in summary.notes:
-        click.echo(f"Warning: {note}", err=True)
+        warn(note)
     for (label, status, reason), count in _counted(summary).items():
-        click.echo(f"Warning: {label}: {count} trial(s) {status}: {reason}", err=True)
+        warn(f"{label}: {count} trial(s) {status}: {reason}")
     report = "mtbench report" if study.out == Path("results/default") else f"mtbench report {study.out}"
     n_before = summary.n_present + summary.n_elsewhere
     failed = f", {summary.n_failed} failed" if summary.n_failed else ""
     nothing = "" if summary.n_finished or summary.n_failed else " Nothing was left to train."
-    click.echo(f"{summary.n_trained} trials trained, {n_before} were there already{failed}.{nothing} See `{report}`.")
+    say(f"{summary.n_trained} trials trained, {n_before} were there already{failed}.{nothing} See `{report}`.")
     if summary.n_lost:
         raise click.ClickException(
             f"The store has lost {summary.n_lost} trial(s) while the run went on: files in {study.out} were removed or "
@@ -213,15 +215,13 @@ def _show_plan(cells: Sequence[PlannedCell], study: Study) -> None:
 
 def _study(path: Path | None, plugin_files: tuple[Path, ...], given: dict[str, Any]) -> Study:
     """The study file, if any, with the options over it."""
-    from mtbench.study import read_study, study_from
+    from mtbench.study import narrowed, read_study, study_from
 
     base = read_study(path).model_dump(exclude_unset=True) if path is not None else {}
     if path is None and not (given["methods"] and given["datasets"]):
         raise click.UsageError("Give --methods and --datasets, or a study file.")
+    base = narrowed(base, *(split_list(given[name] or "") for name in ("methods", "datasets")))
     values: dict[str, Any] = dict(base)
-    for name in ("methods", "datasets"):
-        if given[name]:
-            values[name] = [word.strip() for word in given[name].split(",") if word.strip()]
     for name in ("splits", "seeds", "search", "out", "engine", "devices", "refit", "selection", "dtype", "time_limit"):
         if given[name] is not None:
             values[name] = given[name]
@@ -229,7 +229,7 @@ def _study(path: Path | None, plugin_files: tuple[Path, ...], given: dict[str, A
         values["stack_size"] = _stack_size(given["stack_size"])
     if plugin_files:
         values["plugins"] = [*base.get("plugins", []), *plugin_files]
-    values["set"] = base.get("set", {}) | {key: text.split(",") for key, text in pairs(given["settings"], "--set")}
+    values["set"] = base.get("set", {}) | {key: split_list(text) for key, text in pairs(given["settings"], "--set")}
     for option, name in (("--recipe", "recipe"), ("--option", "options")):
         values[name] = by_dataset(base.get(name, {}), pairs(given[name], option))
     return study_from(values, str(path) if path is not None else "Options")

@@ -17,6 +17,7 @@ from mtbench.errors import PluginError
 from mtbench.method import GradientMethod
 from mtbench.metrics import Metric, metric
 from mtbench.tasks import Array, Problem
+from mtbench.training.author_checks import check_graph
 from mtbench.training.batches import Batches
 from mtbench.training.checkpoints import Arrays, Checkpoint
 from mtbench.training.data import Columns, PartData, rows_on
@@ -194,6 +195,8 @@ class GradientStack:
                 f"The objective of method '{self._method.name}' must be a scalar; found shape "
                 f"{tuple(objective.shape[1:])}."
             )
+        if not self._steps:
+            check_graph(self._method, objective)
         return objective
 
     def _look(self, losses: Tensor) -> Array:

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtbench.errors import PluginError
 from mtbench.hyperparameters import describe
 from mtbench.method import LinearSolution, SolverMethod
 from mtbench.nn.linear_problems import linear_data
 from mtbench.tasks import Array, Problem
+from mtbench.training.author_checks import broken_promise
 from mtbench.training.data import PartData, rows_on
 from mtbench.training.evaluate import Chunk, Evaluator
 from mtbench.training.progress import EpochListener, Progress
@@ -74,7 +74,7 @@ class SolverStack:
             if known.stackable
         }
         solution = self._method.solve(data, replace(method_params(self._method, self._trials[0]), **floats))
-        _check(self._method.name, solution, (len(self._trials), data.n_rows, data.n_tasks))
+        _check(self._method, solution, (len(self._trials), data.n_rows, data.n_tasks))
         self._solution = replace(solution, weights=data.with_intercept(solution.weights))
         finite = torch.isfinite(self._solution.weights).flatten(1).all(1)
         if solution.finite is not None:
@@ -108,18 +108,30 @@ class SolverStack:
         return {name: matrix.cpu().numpy() for name, matrix in learned.items()}
 
 
-def _check(method: str, solution: LinearSolution, expected: tuple[int, int, int]) -> None:
-    """Refuses what are no predictors [R, p, T], or no verdicts [R]."""
-    weights = solution.weights
-    found = tuple(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__
-    if found != expected or weights.dtype != torch.float64:
-        kind = f" of {weights.dtype}" if isinstance(weights, Tensor) else ""
-        raise PluginError(
-            f"Method '{method}': `solve` must give weights [R, p, T] = {list(expected)} of torch.float64; found "
-            f"{list(found) if isinstance(found, tuple) else found}{kind}."
-        )
-    for name, each in (("finite", solution.finite), ("residual", solution.residual)):
-        if each is not None and tuple(each.shape) != expected[:1]:
-            raise PluginError(
-                f"Method '{method}': `{name}` must have shape [R] = [{expected[0]}]; found {list(each.shape)}."
-            )
+def _check(method: SolverMethod, solution: object, expected: tuple[int, int, int]) -> None:
+    """Refuses what are no predictors [R, p, T], no verdicts [R], or no matrices [R, ...] of the R trials."""
+    if not isinstance(solution, LinearSolution):
+        raise broken_promise(method, "solve", "must return a LinearSolution", f"{type(solution).__name__}")
+    _check_tensor(method, "weights", solution.weights, torch.float64, "[R, p, T]", expected)
+    for name, each, dtype in (
+        ("finite", solution.finite, torch.bool),
+        ("residual", solution.residual, torch.float64),
+    ):
+        if each is not None:
+            _check_tensor(method, name, each, dtype, "[R]", expected[:1])
+    for name, matrix in solution.learned.items():
+        if not isinstance(matrix, Tensor) or not matrix.ndim or len(matrix) != expected[0]:
+            must = f"must give learned matrices [R, ...], R = {expected[0]}"
+            raise broken_promise(method, "solve", must, f"'{name}' {_described(matrix)}")
+
+
+def _check_tensor(
+    method: SolverMethod, name: str, found: object, dtype: torch.dtype, shape: str, expected: tuple[int, ...]
+) -> None:
+    if not (isinstance(found, Tensor) and tuple(found.shape) == expected and found.dtype == dtype):
+        must = f"must give {name} {shape} = {list(expected)} of {dtype}"
+        raise broken_promise(method, "solve", must, _described(found))
+
+
+def _described(found: object) -> str:
+    return f"{list(found.shape)} of {found.dtype}" if isinstance(found, Tensor) else f"a {type(found).__name__}"

@@ -29,6 +29,7 @@ from mtbench.nn.mapped import aligned
 from mtbench.recipe import Recipe
 from mtbench.seeds import seed_from
 from mtbench.tasks import Array, Problem
+from mtbench.training.author_checks import check_model, check_names, mixed_dtypes, tensor_objective
 from mtbench.training.data import Columns, batch_of
 from mtbench.trials import LEARNING_RATE, Trial
 
@@ -238,6 +239,7 @@ class StackedModels:
         with torch.no_grad():
             views = self._views(state.theta)
             changed: dict[str, Tensor] = self._map("after_step", views, state, columns, shared, per_task)
+            check_names(self._probe.method, "after_step", changed, [*views, *state.buffers])
             for name, value in changed.items():
                 (views if name in views else state.buffers)[name].copy_(value)
 
@@ -269,6 +271,12 @@ class StackedModels:
             return self._mapped(what, parameters, state, columns, shared, per_task)
         except PluginError as error:
             raise blamed(self._probe.method, error) from error
+        except RuntimeError as error:
+            function = "build" if what == "predict" else what
+            mixed = mixed_dtypes(self._probe.method, function, error, state.theta.dtype)
+            if mixed is None:
+                raise
+            raise mixed from error
 
     def _mapped(
         self,
@@ -293,6 +301,8 @@ class StackedModels:
 
 def blamed(method: Method, error: PluginError) -> PluginError:
     """A broken promise with the name of the method, and the line of it that the harness was called from."""
+    if str(error).startswith(f"Method '{method.name}': "):
+        return error
     frames = traceback.extract_tb(error.__traceback__)
     outside = [f for f in frames if not any(Path(f.filename).is_relative_to(place) for place in _NOT_PLUGINS)]
     place = f" ({outside[-1].filename}, line {outside[-1].lineno})" if outside else ""
@@ -319,7 +329,7 @@ class _Probe(nn.Module):
             return batch.own_outputs(batch.checked(self.model(batch)))
         if what == "after_step":
             return dict(self.method.after_step(self.model, batch, params))
-        return self.method.objective(self.model, batch, params)
+        return tensor_objective(self.method, self.method.objective(self.model, batch, params))
 
 
 def _caller(
@@ -381,6 +391,7 @@ def _build(method: GradientMethod, problem: Problem, trial: Trial, recipe: Recip
             model = method.build(problem, method_params(method, trial), recipe)
         except PluginError as error:
             raise blamed(method, error) from error
+    check_model(method, model, recipe)
     take_any_batch(model)
     if recipe.base:
         weights = bases[trial.split, trial.seed]

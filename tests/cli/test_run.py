@@ -105,6 +105,26 @@ def test_options_win_over_the_study_file(run, tmp_path):
     assert result.stdout.splitlines()[2].split() == ["probe", "tiny", "1", "1", "4", "4", "4", "none"]
 
 
+def test_a_study_narrowed_on_the_command_line_drops_what_it_says_of_the_rest(run, tmp_path):
+    study = tmp_path / "study.toml"
+    study.write_text(
+        'methods = ["steady", "probe"]\ndatasets = ["tiny", "digits"]\n[set]\n"steady.alpha" = 0.1\n'
+        "[recipe.digits]\nmax_epochs = 3\n[recipe.tiny]\nmax_epochs = 2\n"
+    )
+    result = run(study, "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert [line.split()[:2] for line in result.stdout.splitlines()[2:]] == [["probe", "tiny"]]
+    failed(run(study, "--dry-run", "--recipe", "digits.max_epochs=3"), "Unknown data set 'digits' in --recipe.")
+    study.write_text(study.read_text().replace("[recipe.digits]", "[recipe.digit]"))
+    failed(run(study, "--dry-run"), "Unknown data set 'digit' in --recipe.")
+
+
+@pytest.mark.parametrize("words", [["steady,", "probe"], ["steady, probe"], ["steady", ",probe"]])
+def test_lists_may_have_blanks(run, words):
+    result = run("--methods", *words, "--dry-run")
+    assert [line.split()[0] for line in result.stdout.splitlines()[2:]] == ["steady", "probe"]
+
+
 def test_a_study_with_a_mistake_is_answered_with_file_and_key(run, tmp_path):
     study = tmp_path / "study.toml"
     study.write_text('methods = ["steady"]\ndatasets = ["tiny"]\nsplit = 3\n')

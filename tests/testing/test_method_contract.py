@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mtbench import GradientMethod, PluginError, Reference, StudyError, tunable
+from mtbench import GradientMethod, PluginError, Reference, tunable
 from mtbench.testing import MethodContract
 from mtbench.testing.problems import MINIATURES, SharedRegression
 
@@ -131,7 +131,7 @@ def test_a_method_that_is_asked_of_the_problem_alone_is_refused_in_one_line():
 
 
 def test_a_grid_that_holds_a_forbidden_value_is_found():
-    with pytest.raises(StudyError, match="must be a finite number from 0"):
+    with pytest.raises(PluginError, match="must be a finite number from 0"):
         suite(BadGrid).test_defaults_and_grids_are_values_it_accepts()
 
 
