@@ -46,7 +46,7 @@ class GOMTLParams:
 
     k: int = tunable(3, grid=(1, 2, 3, 5, 8, 13, 21, 34, 55, 89), up_to="rank", minimum=1, help="number of bases")
     mu: float = tunable(
-        3e-2, grid=(1e-3, 1e-2, 1e-1, 1.0), low=1e-4, high=1.0, per="task_loss", help="l1 norm of the coefficients"
+        3e-2, grid=(1e-3, 1e-2, 1e-1, 1.0), low=1e-4, high=3.0, per="task_loss", help="l1 norm of the coefficients"
     )
     # Only mu^2 lambda matters, because L and S trade their size: most of the range is mu's.
     lambda_: float = tunable(
