@@ -5,6 +5,7 @@ Shapes: n rows of a part, N rows of a larger array, D label columns.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,8 @@ import numpy as np
 
 from mtbench.errors import PluginError
 from mtbench.tasks.kinds import Array, Task
+
+_SAMPLED = 2**20  # numbers of an array that its checksum takes in
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +82,8 @@ class Part:
     task: Array | None = None
     checked_for: tuple[Task, ...] | None = field(default=None, init=False, repr=False, compare=False)
     """The tasks that a problem has checked it for; None for a part that no problem has."""
+    content: int | None = field(default=None, init=False, repr=False, compare=False)
+    """Its `fingerprint` when it was checked."""
 
     @property
     def n_rows(self) -> int:
@@ -89,6 +94,15 @@ class Part:
     def is_image(self) -> bool:
         """Whether inputs are images of bytes, to be taken as fractions of 255."""
         return self.inputs.dtype == np.uint8 and self.inputs.ndim in (3, 4)
+
+    def fingerprint(self) -> int:
+        """A checksum of labels, tasks and inputs; of large arrays, of rows that are spread over them."""
+        found = 0
+        for array in (self.labels, self.task, self.inputs):
+            if array is not None:
+                step = max(1, int(np.prod(array.shape)) // _SAMPLED)
+                found = zlib.crc32(np.ascontiguousarray(array[::step]).data, found)
+        return found
 
     def joined(self, other: Part) -> Part:
         """Both parts' rows, this part's first."""

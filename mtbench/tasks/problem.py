@@ -75,6 +75,7 @@ class Problem:
         labels = checked_labels(part.labels, self.tasks, task, len(inputs), where)
         checked = Part(inputs, labels, task)
         object.__setattr__(checked, "checked_for", self.tasks)
+        object.__setattr__(checked, "content", checked.fingerprint())
         return checked
 
     def _check_likeness(self, parts: Mapping[str, Part]) -> None:
@@ -171,6 +172,13 @@ class Problem:
                 )
                 sizes[t] = int((labels > 0.5).sum())
         return sizes
+
+    def changed(self) -> str | None:
+        """The name of a part whose arrays are not what they were when it was checked, or None.
+
+        They cannot be written to, but torch tensors that share their memory can.
+        """
+        return next((name for name, part in self.parts.items() if part.fingerprint() != part.content), None)
 
     def refit(self) -> Problem:
         """The same problem with training and validation rows together as the training part."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from mtbench.dataset import Dataset
+from mtbench.errors import PluginError
 from mtbench.method import GradientMethod, Method, SolverMethod
 from mtbench.scoring import check_scoring, metrics_by_part
 from mtbench.seeds import seed_from
@@ -91,6 +92,7 @@ def _train(
     recipe, refit = trials[0].cell.recipe, trials[0].epochs is not None
     for problem in problems.values():
         check_scoring(dataset, problem)
+    _check_content(method, problems)
     used = {s: prepared(problems[s], refit, recipe.rows_per_task) for s in sorted({trial.split for trial in trials})}
     stack: GradientStack | SolverStack
     if isinstance(method, GradientMethod):
@@ -100,6 +102,7 @@ def _train(
     else:
         raise TypeError(f"{type(method).__qualname__} must derive from GradientMethod or SolverMethod.")
     stack.run(on_epoch)
+    _check_content(method, problems)
     result = _result(stack, trials)
     finished = np.array([status is Status.FINISHED for status in result.status])
     if finished.any():
@@ -118,6 +121,16 @@ def _train(
     if left_out:
         result.provenance["untrained_tasks"] = left_out
     return result
+
+
+def _check_content(method: Method, problems: Mapping[int, Problem]) -> None:
+    """Refuses to train or score on rows that are no longer the data set's."""
+    for problem in problems.values():
+        if (name := problem.changed()) is not None:
+            raise PluginError(
+                f"Method '{method.name}' must not change the arrays of its problem, which all its trials share; the "
+                f"part '{name}' of {problem.dataset}, split {problem.split}, was written to. Copy them first: np.array."
+            )
 
 
 def _result(stack: GradientStack | SolverStack, trials: Sequence[Trial]) -> StackResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,25 @@ def test_nothing_that_a_gradient_method_is_handed_is_known_of_test_rows(where):
         assert problem.truth == {}
         held = np.concatenate([np.asarray(part.inputs) for part in problem.parts.values()])
         assert not (held[:, None] == test[None]).all(2).any()
+
+
+def test_a_method_that_writes_to_its_problem_in_place_has_no_score():
+    def standardise(problem: Problem) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.from_numpy(problem.parts["train"].inputs).mul_(3)
+
+    def scale(problem: Problem) -> None:
+        part = problem.parts["train"]
+        np.multiply(part.inputs, 3, out=part.inputs)
+
+    with pytest.raises(ValueError, match="read-only"):
+        trained(Nosy(scale, "build"), OwnRegression())
+    method, dataset = Nosy(standardise, "build"), OwnRegression()
+    problems = {0: dataset.load(Path(), 0, None)}
+    for _ in range(2):  # nor on rows that were written to before
+        with pytest.raises(PluginError, match="'nosy' must not change the arrays .* part 'train' of miniature_ragged"):
+            train_stack(method, problems, miniature_trials(method, dataset), dataset)
 
 
 def test_what_a_solver_is_handed_has_training_rows_only():
