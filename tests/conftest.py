@@ -41,6 +41,7 @@ class Outcome:
     pooled: float = 5.0
     seconds: float = 2.0
     n_parameters: int = 10
+    residual: float | None = None
 
 
 @dataclass
@@ -75,6 +76,8 @@ class StoreWriter:
             result.best_epoch = np.array([o.best_epoch for o in outcomes])
             result.train_seconds = np.array([o.seconds for o in outcomes])
             result.n_parameters = np.array([o.n_parameters for o in outcomes])
+            if outcomes[0].residual is not None:
+                result.residual = np.array([o.residual for o in outcomes], float)
         result.provenance = {**self._facts(), **self.provenance, **provenance}
         return result
 

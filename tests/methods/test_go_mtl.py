@@ -60,12 +60,14 @@ def test_it_ends_at_the_tolerance(mini_data, solving) -> None:
     assert (found.residual <= GOMTL.tolerance).all()
 
 
-def test_no_start_of_many_is_better_by_a_thousandth(mini_data, solving, monkeypatch) -> None:
-    params = solving.params(GOMTL(), 2, k=2, mu=[0.01, 0.1], lambda_=[0.05, 0.01])
-    found = objective(mini_data, GOMTL().solve(mini_data, params), params)
+def test_no_start_of_many_is_better_by_a_thousandth(solving, monkeypatch) -> None:
+    problem, _ = solving.related_tasks(6, noise=0.5)
+    data = solving.data([problem], [0, 0])
+    params = solving.params(GOMTL(), 2, k=3, mu=[0.01, 0.1], lambda_=[0.05, 0.01])
+    found = objective(data, GOMTL().solve(data, params), params)
     monkeypatch.setattr(GOMTL, "n_starts", 24)
     monkeypatch.setattr(GOMTL, "n_finalists", 24)
-    best = objective(mini_data, GOMTL().solve(mini_data, params), params)
+    best = objective(data, GOMTL().solve(data, params), params)
     assert (found <= 1.001 * best).all()
 
 

@@ -115,3 +115,17 @@ def test_a_task_without_a_value_in_one_split_alone_is_told_once_for_all_methods(
         found = outcome(0, test=[1, float("nan")]), outcome(1, test=[2, 3])
         results_store.write(results_store.cell(method), *found, untrained_tasks=["nonsense"])
     assert warnings_of(results_store) == ("school: 'rmse' is a mean over 1 to 2 of 2 tasks; without a value: 'b'.",)
+
+
+def test_a_solver_that_did_not_get_there_is_named(results_store, outcome):
+    solved, short = outcome(0, residual=1e-7), outcome(1, residual=3e-4)
+    (warning,) = both(results_store, [solved, short], tolerance=1e-6)
+    assert warning == (
+        "b x school: the solver stopped before its tolerance in 1 of 2 selected trials (relative residual up to 0.0003; "
+        "solved is 1e-06)."
+    )
+
+
+@pytest.mark.parametrize("residual", [1e-7, None], ids=["solved", "not stated"])
+def test_a_solver_that_got_there_or_states_nothing_needs_no_word(results_store, outcome, residual):
+    assert both(results_store, [outcome(0, residual=residual), outcome(1, residual=residual)], tolerance=1e-6) == ()

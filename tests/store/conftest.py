@@ -40,6 +40,7 @@ def make_result(
         best_epoch=np.arange(n_trials),
         train_seconds=rng.random(n_trials),
         n_parameters=np.full(n_trials, 99),
+        residual=10.0 ** -np.arange(n_trials),
         predictions={"test": rng.random((n_trials, 200, 2)).astype(np.float32)},
         learned={"transfer": rng.random((n_trials, 4, 4)), "empty": np.zeros((n_trials, 0))},
         provenance={"torch": "2.13.0", "git": {"dirty": False}, "peak": 12, "seconds": 0.1},

@@ -251,7 +251,7 @@ def test_failed_tries_do_not_vouch_for_each_other(store, result, fill, fail):
     rest = result()
     for name in ("trials", "status", "reason"):
         setattr(rest, name, list(getattr(rest, name))[1:])
-    for name in ("best_epoch", "train_seconds", "n_parameters"):
+    for name in ("best_epoch", "train_seconds", "n_parameters", "residual"):
         setattr(rest, name, getattr(rest, name)[1:])
     for fields in (rest.history, rest.predictions, rest.learned, *rest.metrics.values()):
         fields.update({key: value[1:] for key, value in fields.items()})

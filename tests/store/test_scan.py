@@ -33,7 +33,7 @@ def test_a_scan_gives_the_columns_that_were_published(store, result):
     for part, metrics in published.metrics.items():
         for name, values in metrics.items():
             assert np.array_equal(stack.metrics[part][name], values, equal_nan=True)
-    for name in ("best_epoch", "train_seconds", "n_parameters"):
+    for name in ("best_epoch", "train_seconds", "n_parameters", "residual"):
         assert np.array_equal(getattr(stack, name), getattr(published, name))
 
 
