@@ -1,4 +1,4 @@
-"""Linear solvers against scipy: every objective written again from its paper, over plain rows, and minimised by L-BFGS-B.
+"""Linear solvers against scipy: every objective written again from its paper, over plain rows, minimised by L-BFGS-B.
 
     python -m benchmarks.reference.solvers
 
@@ -33,7 +33,7 @@ ALLOWED_BETWEEN_STARTS = 1e-3
 
 
 class Row(NamedTuple):
-    """One comparison: what, our value, the reference's, and how much worse ours is, relative; the largest that passes."""
+    """One comparison: what, our value, the reference's, how much worse ours is, relative; the largest that passes."""
 
     what: str
     ours: float
@@ -182,7 +182,8 @@ def _row(what: str, ours: float, reference: float, allowed: float = ALLOWED) -> 
 
 
 def _residual(what: str, method: SolverMethod, found: LinearSolution) -> Row:
-    assert found.residual is not None and method.tolerance is not None
+    assert found.residual is not None
+    assert method.tolerance is not None
     residual = found.residual.item()
     return Row(f"{what}: residual, against its tolerance", residual, method.tolerance, residual, method.tolerance)
 

@@ -121,8 +121,8 @@ def test_a_solver_that_did_not_get_there_is_named(results_store, outcome):
     solved, short = outcome(0, residual=1e-7), outcome(1, residual=3e-4)
     (warning,) = both(results_store, [solved, short], tolerance=1e-6)
     assert warning == (
-        "b x school: the solver stopped before its tolerance in 1 of 2 selected trials (relative residual up to 0.0003; "
-        "solved is 1e-06)."
+        "b x school: the solver stopped before its tolerance in 1 of 2 selected trials (relative residual up to "
+        "0.0003; solved is 1e-06)."
     )
 
 
