@@ -71,7 +71,10 @@ class StoreWriter:
         good = [o.status is Status.FINISHED for o in outcomes]
         result = StackResult(trials, [o.status for o in outcomes], [o.reason for o in outcomes])
         if any(good):
-            test = {"rmse": self._column(outcomes, "test"), "pooled_rmse": np.array([o.pooled for o in outcomes])}
+            test = {
+                "rmse": self._column(outcomes, "test"),
+                "pooled_rmse": np.array([o.pooled for o in outcomes], float),
+            }
             result.metrics = {"validation": {"rmse": self._column(outcomes, "validation")}, "test": test}
             result.best_epoch = np.array([o.best_epoch for o in outcomes])
             result.train_seconds = np.array([o.seconds for o in outcomes])

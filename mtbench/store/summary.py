@@ -32,7 +32,7 @@ FILE_FORMAT = 1
 HEADER_SIZE = 512
 _KIND = "mtbench stack"
 _MAX_SUMMARY = 1 << 28
-_ROOTS = ("trials", "params", "metrics", "best_epoch", "train_seconds", "n_parameters")
+_ROOTS = ("trials", "params", "metrics", "best_epoch", "train_seconds", "n_parameters", "residual")
 _DTYPES = {"<f8", "<f4", "<f2", "<i8", "<i4", "<i2", "|i1", "<u8", "<u4", "<u2", "|u1"}
 
 

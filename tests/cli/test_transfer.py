@@ -29,6 +29,15 @@ def invoke(*words):
     return CliRunner().invoke(main, [str(word) for word in words])
 
 
+class InThisProcess(InlineEngine):
+    """Stands for the local engine."""
+
+    name = "local"
+
+    def __init__(self, devices):
+        super().__init__()
+
+
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     """A store of amtfl and of a method that learns no matrix."""
@@ -36,7 +45,7 @@ def path(tmp_path_factory):
     words = ["--methods", "amtfl,probe", "--datasets", "tiny", "--plugin", PLUGIN, "--recipe", "tiny.keep=learned"]
     with pytest.MonkeyPatch.context() as patch:
         # A worker process would spend seconds on importing torch.
-        patch.setattr("mtbench.engines.LocalEngine", lambda devices: InlineEngine())
+        patch.setattr("mtbench.engines.LocalEngine", InThisProcess)
         result = invoke("run", *words, "--search", "random:2", "--stack-size", 2, "--out", path)
     assert result.exit_code == 0, result.output
     return path

@@ -54,7 +54,7 @@ def test_the_official_split_tests_and_a_fifth_of_each_species_validates(root):
 
 def test_pixels_are_mapped_and_shared(root):
     rows = [part.inputs for split in (0, 1) for part in load(root, split).parts.values()]
-    assert isinstance(rows[0].base, np.memmap)
+    assert isinstance(rows[0].base.base, np.memmap)
     assert len({some.place for some in rows}) == 1
 
 

@@ -68,7 +68,7 @@ def test_parts_are_disjoint_and_share_the_mapped_images(root):
     rows = np.concatenate([part.inputs.index for part in parts])
     assert len(set(rows.tolist())) == len(rows)
     assert len({part.inputs.place for part in parts}) == 1
-    assert all(isinstance(part.inputs.base, np.memmap) for part in parts)
+    assert all(isinstance(part.inputs.base.base, np.memmap) for part in parts)
 
 
 def test_the_draw_depends_on_names_alone(root, tmp_path):
