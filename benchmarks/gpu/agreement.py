@@ -21,6 +21,9 @@ from mtbench.trials import StackResult, Trial
 EPOCHS = {"float64": 4, "float32": 1}
 """In float32 a few steps of Adam make much of rounding: where a gradient is near 0, a step goes the other way."""
 
+DATASETS = {"float64": 2, "float32": 1}
+"""Of each method. Float64 tells whether two ways compute the same, so it comes first and goes further."""
+
 TO_CPU = {"float64": 1e-6, "float32": 2e-2}
 TO_ALONE = {"float64": 1e-8, "float32": 2e-2}
 """Largest difference, relative to the root mean square, of what is compared: in float64 the objective of every epoch,
@@ -30,10 +33,10 @@ all metrics and learned matrices, in float32 the objective of the first epoch.""
 def rows(setting: Setting) -> list[Row]:
     """One row for each precision and comparison, the worst method named."""
     found = []
-    for dtype in ("float64", "float32"):
+    for dtype in DATASETS:
         to_cpu: dict[str, float] = {}
         to_alone: dict[str, float] = {}
-        for cell, (method, dataset) in setting.in_time(cells(setting.small, 2)):
+        for cell, (method, dataset) in setting.in_time(cells(setting.small, DATASETS[dtype])):
             to_cpu[cell], to_alone[cell] = _compared(method, dataset, dtype, setting)
         for what, apart, most in (
             (f"{setting.device.type} against cpu", to_cpu, TO_CPU[dtype]),

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 Map = Callable[[Tensor], Tensor]
-State = tuple[Tensor, ...]
 
 
 def soft_threshold(x: Tensor, width: Tensor | float) -> Tensor:
@@ -206,59 +205,3 @@ def lasso(gram: Tensor, linear: Tensor, l1: Tensor, start: Tensor, n_sweeps: int
             x[..., j] += change
             slope += gram[..., j] * change[..., None]
     return x
-
-
-Step = Callable[[Tensor, State], tuple[State, Tensor, Tensor]]
-"""(positions of the trials int64 [R'], where they begin) -> next state, its objectives [R'] and residuals [R']."""
-
-
-def descend(step: Step, state: State, tolerance: float, max_rounds: int, momentum: bool = True) -> tuple[State, Tensor]:
-    """Repeats a step for every trial until its residual is small.
-
-    Alternating between blocks of variables is slow where they depend on each other. So a step begins ahead of where the
-    last one ended, in the direction it went, the more so the longer that has worked (Nesterov's momentum). A step that
-    raises a trial's objective is undone and its momentum lost: the objectives of the states kept never rise.
-
-    Args:
-        step: One round; see `Step`.
-        state: Tensors [R, ...].
-        tolerance: A trial stops where its residual is no larger.
-        momentum: Whether steps begin ahead; else they begin where the last one ended.
-        max_rounds: Stops at the latest. A trial also stops where rounding lets its objective fall no further.
-
-    Returns:
-        The last state of every trial, and its residual [R]; infinite where no step was taken.
-    """
-    state = tuple(tensor.clone() for tensor in state)
-    before = tuple(tensor.clone() for tensor in state)
-    lowest = state[0].new_full((len(state[0]),), torch.inf)
-    residuals = lowest.clone()
-    age = torch.zeros_like(lowest)
-    trials = torch.arange(len(lowest), device=lowest.device)
-    for _ in range(max_rounds):
-        here = tuple(tensor[trials] for tensor in state)
-        ahead = _ahead(here, tuple(tensor[trials] for tensor in before), age[trials])
-        found, objective, residual = step(trials, ahead)
-        better, moved = objective <= lowest[trials], age[trials] > 0
-        fell = objective < lowest[trials]
-        for tensor, old, now, new in zip(state, before, here, found, strict=True):
-            old[trials[better]] = now[better]
-            tensor[trials[better]] = new[better]
-        lowest[trials[better]] = objective[better]
-        residuals[trials[better]] = residual[better]
-        if momentum:
-            age[trials] = torch.where(better, age[trials] + 1.0, 0.0)
-        # Written so that an objective that is not a number stops its trial.
-        trials = trials[(fell & (residual > tolerance)) | (~fell & moved)]
-        if len(trials) == 0:
-            break
-    return state, residuals
-
-
-def _ahead(here: State, before: State, age: Tensor) -> State:
-    """States moved on in the direction they came: age [R] counts the steps since a trial's last restart."""
-    reach = age / (age + 3.0)
-    return tuple(
-        torch.addcmul(now, reach.view(-1, *[1] * (now.ndim - 1)), now - old)
-        for now, old in zip(here, before, strict=True)
-    )

@@ -96,7 +96,7 @@ def test_outputs_that_are_no_tensor_are_refused():
         (lambda w: w[:, :, :1], r"found \[1, 5, 1\]"),
         (lambda w: w[0], r"found \[5, 4\]"),
         (lambda w: w.float(), "of torch.float32"),
-        (lambda w: w.numpy(), "found ndarray"),
+        (lambda w: w.numpy(), "found a ndarray"),
     ],
 )
 def test_solutions_of_another_shape_or_type_are_refused(change, found):
