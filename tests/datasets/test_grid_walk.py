@@ -48,6 +48,15 @@ def thinned(problem: Problem) -> Problem:
     return dataclasses.replace(problem, parts=parts)
 
 
+@pytest.fixture(autouse=True)
+def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Solvers stop long before they are done, as networks do here."""
+    for name in METHODS:
+        for rounds in ("max_rounds", "near_rounds", "trial_rounds", "n_starts"):
+            if hasattr(PLUGINS.method(name), rounds):
+                monkeypatch.setattr(PLUGINS.method(name), rounds, 2)
+
+
 @cache
 def method_named(name: str) -> Method:
     return PLUGINS.method(name)()

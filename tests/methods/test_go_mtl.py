@@ -37,7 +37,7 @@ def test_the_objective_falls_with_every_round(mini_data, solving, monkeypatch) -
     values = []
     monkeypatch.setattr(GOMTL, "n_starts", 1)
     monkeypatch.setattr(GOMTL, "trial_rounds", 0)
-    for rounds in (1, 2, 3, 5, 8, 20, 60):
+    for rounds in (1, 2, 4, 8, 20):
         monkeypatch.setattr(GOMTL, "max_rounds", rounds)
         values.append(objective(mini_data, GOMTL().solve(mini_data, params), params))
     assert all((later <= earlier + 1e-12).all() for earlier, later in pairwise(values))
@@ -67,8 +67,8 @@ def test_no_start_of_many_is_better_by_a_thousandth(solving, monkeypatch) -> Non
     data = solving.data([problem], [0, 0])
     params = solving.params(GOMTL(), 2, k=3, mu=[0.01, 0.1], lambda_=[0.05, 0.01])
     found = objective(data, GOMTL().solve(data, params), params)
-    monkeypatch.setattr(GOMTL, "n_starts", 24)
-    monkeypatch.setattr(GOMTL, "n_finalists", 8)
+    monkeypatch.setattr(GOMTL, "n_starts", 18)
+    monkeypatch.setattr(GOMTL, "n_finalists", 6)
     best = objective(data, GOMTL().solve(data, params), params)
     assert (found <= 1.001 * best).all()
 
