@@ -5,6 +5,8 @@ Shapes: R trials, each with one matrix K [T, T] that its C problems (columns) sh
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -89,3 +91,34 @@ def solve_on(gram: Tensor, trial: Tensor, right: Tensor, support: Tensor) -> Ten
     factor, _ = torch.linalg.cholesky_ex(small)
     found = torch.cholesky_solve(torch.where(used, right.gather(1, at), 0.0)[:, :, None], factor)[:, :, 0]
     return torch.zeros_like(right).scatter_(1, at, torch.where(used, found, 0.0))
+
+
+def best_on_support(gram: Tensor, support: Tensor) -> Callable[[Tensor], Tensor]:
+    """The function q -> X of K x = q on each column's support, and 0 elsewhere; K is factored once.
+
+    Args:
+        gram: K, [R, T, T].
+        support: bool [R, T, C].
+
+    Returns:
+        A function of q [R, T, C], with X [R, T, C].
+    """
+    n, size, n_columns = support.shape
+    on = support.mT.reshape(n * n_columns, size)
+    width = max(int(on.sum(1).max()), 1)
+    at = torch.argsort((~on).to(torch.int8), dim=1, stable=True)[:, :width]
+    used = on.gather(1, at)
+    trial = torch.arange(n, device=gram.device).repeat_interleave(n_columns)
+    small = gram[trial[:, None, None], at[:, :, None], at[:, None, :]]
+    small = torch.where(used[:, :, None] & used[:, None, :], small, 0.0)
+    diagonal = small.diagonal(dim1=1, dim2=2)
+    diagonal += torch.where(used, 1e-12 * diagonal.sum(1, keepdim=True), 1.0)
+    factor, _ = torch.linalg.cholesky_ex(small)
+
+    def solve(right: Tensor) -> Tensor:
+        rows = right.mT.reshape(n * n_columns, size)
+        found = torch.cholesky_solve(torch.where(used, rows.gather(1, at), 0.0)[:, :, None], factor)[:, :, 0]
+        every = torch.zeros_like(rows).scatter_(1, at, torch.where(used, found, 0.0))
+        return every.view(n, n_columns, size).mT
+
+    return solve

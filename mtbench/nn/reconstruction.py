@@ -6,13 +6,15 @@ says how much of w_s goes into w_t.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
-from mtbench.nn.active_set import nonnegative_least
+from mtbench.nn.active_set import best_on_support, nonnegative_least
 from mtbench.nn.linear import LinearData
 from mtbench.nn.ridge import features_only
-from mtbench.nn.solvers import Map, fista, newton, soft_threshold
+from mtbench.nn.solvers import Map, conjugate_gradients, fista, newton, soft_threshold
 
 
 def sparse_combinations(
@@ -71,6 +73,77 @@ def reconstructed_weights(
             some = data.select(trials)
             weights[trials] = solve(some, scale[trials], coupling[trials], mu[trials], start[trials], max_steps)
     return weights
+
+
+def jointly_improved(
+    data: LinearData,
+    weights: Tensor,
+    transfer: Tensor,
+    scale: Tensor,
+    costs: Tensor,
+    gamma: Tensor,
+    objective: Callable[[Tensor, Tensor], Tensor],
+    combined: Callable[[Tensor, Tensor], Tensor],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A step of Newton's method on W, B being the best for it wherever W goes.
+
+    Given B, W hardly moves, since B was chosen for the W before; so alternating is slow. Here the Hessian is that of
+    min over B of sum_s (1 + a_s sum_t |b_st|) L_s(w_s) + gamma |W - W B|_F^2 with what is 0 in B held there: the
+    Hessian by W minus what B gives way, H_WW - H_WB H_BB^-1 H_BW.
+
+    Args:
+        data: The losses.
+        weights: W [R, p, T].
+        transfer: The best B for it, [R, T, T].
+        scale: 1 + a_s sum_t |b_st|, [R, T].
+        costs: a, [R, T].
+        gamma: [R].
+        objective: (W, B) -> [R].
+        combined: (W, B to begin from) -> the best B.
+
+    Returns:
+        W, B, and bool [R]: whether the step lowered the objective. Where not, W and B are as given.
+    """
+    features = data.n_features
+    value = objective(weights, transfer)
+    gradient = data.losses_and_gradient(weights)[1]
+    apart = torch.eye(data.n_tasks, dtype=weights.dtype, device=weights.device) - transfer
+    coupling = (2.0 * gamma)[:, None, None] * (apart @ apart.mT)
+    couple, bend, sign = _coupled(data, coupling), data.hessian(weights), transfer.sign()
+    v, twice = weights[:, :features], (2.0 * gamma)[:, None, None]
+    left = v @ apart
+    give_way = best_on_support(twice * (v.mT @ v), transfer != 0)
+    below = (0, 0, 0, data.n_rows - features)
+
+    def given(d: Tensor) -> Tensor:
+        """How B moves with W."""
+        own = d[:, :features]
+        cross = (costs * (gradient * d).sum(1))[:, :, None] * sign
+        return give_way(twice * (own.mT @ left + v.mT @ (own @ apart)) - cross)
+
+    def hessian(d: Tensor) -> Tensor:
+        base, moved = scale[:, None] * bend(d) + couple(d), given(d)
+        pulled = twice * (v @ moved @ apart.mT + left @ moved.mT)
+        return base + (costs * (sign * moved).sum(2))[:, None] * gradient - nn.functional.pad(pulled, below)
+
+    def precondition(d: Tensor) -> Tensor:
+        return data.curvature_solve(scale, coupling.diagonal(dim1=1, dim2=2), d)
+
+    slope = scale[:, None] * gradient + couple(weights)
+    direction = conjugate_gradients(hessian, -slope, torch.zeros_like(slope), precondition, (1, 2), 0.03, 150)
+    along = given(direction)
+    found, beside = weights, transfer
+    searching = torch.ones_like(value, dtype=torch.bool)
+    for length in (1.0, 0.4, 0.15, 0.05, 0.01):
+        tried = weights + length * direction
+        best = combined(tried, transfer + length * along)
+        better = searching & (objective(tried, best) < value)
+        found = torch.where(better[:, None, None], tried, found)
+        beside = torch.where(better[:, None, None], best, beside)
+        searching &= ~better
+        if not searching.any():
+            break
+    return found, beside, ~searching
 
 
 def _coupled(data: LinearData, coupling: Tensor) -> Map:

@@ -54,7 +54,7 @@ def test_weights_and_transfer_meet_the_optimality_conditions(mini_data, solving,
 @pytest.mark.parametrize("nonnegative", [True, False])
 def test_both_solvers_end_at_the_tolerance(mini_data, solving, solver, nonnegative) -> None:
     found = solving.fit(
-        AMTL(), mini_data, alpha=[0.05, 0.3], gamma=[3.0, 0.5], mu=[0.0, 0.01], solver=solver, nonnegative=nonnegative
+        AMTL(), mini_data, alpha=[0.05, 0.3], gamma=[10.0, 0.5], mu=[0.0, 0.01], solver=solver, nonnegative=nonnegative
     )
     assert (found.residual <= AMTL.tolerance).all()
 
