@@ -122,8 +122,11 @@ def compact(directory: Path, drop_failed: bool) -> None:
 @store.command()
 @_directory
 @click.option("--matrices", is_flag=True, help="Keep the learned matrices of all trials.")
+@click.option(
+    "--older-versions", is_flag=True, help="Remove results of methods of which the store has a later version."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be dropped and how much would stay; change nothing.")
-def slim(directory: Path, matrices: bool, dry_run: bool) -> None:
+def slim(directory: Path, matrices: bool, older_versions: bool, dry_run: bool) -> None:
     """Drops what no report, figure or resume needs from the store in DIR, and packs the rest, compressed.
 
     Every trial keeps its settings and scores, and stays finished. Predictions, histories and learned matrices stay of
@@ -135,12 +138,14 @@ def slim(directory: Path, matrices: bool, dry_run: bool) -> None:
       mtbench store slim results/default --dry-run
       mtbench store slim results/default
       mtbench store slim results/default --matrices
+      mtbench store slim results/default --older-versions
     """
-    from mtbench.report.selected import shown_trials
+    from mtbench.report.selected import replaced_trials, shown_trials
     from mtbench.store.slim import slim as slim_store
     from mtbench.store.store import Store
 
-    done = slim_store(Store.open(directory), shown_trials, matrices, dry_run)
+    replaced = replaced_trials if older_versions else None
+    done = slim_store(Store.open(directory), shown_trials, matrices, dry_run, replaced)
     for checked in done.left:
         click.echo(f"Warning: left as it is: {checked.path}: {checked.reason}", err=True)
     before, after = _extent(done.n_before, done.bytes_before), _extent(done.n_after, done.bytes_after)
@@ -152,6 +157,9 @@ def slim(directory: Path, matrices: bool, dry_run: bool) -> None:
     if done.n_dropped:
         verb = "Would remove" if dry_run else "Removed"
         click.echo(f"{verb} {counted(done.n_dropped, 'failed try', 'failed tries')}.")
+    if done.n_replaced:
+        verb = "Would remove" if dry_run else "Removed"
+        click.echo(f"{verb} {counted(done.n_replaced, 'stack')} of older versions.")
     click.echo(f"Before: {before}. {'Then' if dry_run else 'Now'}: {after}.")
 
 

@@ -173,3 +173,30 @@ def _by_split(trials: Sequence[TrialRow], metric: str) -> dict[int, float]:
         if math.isfinite(value):
             found.setdefault(trial.candidate.split, []).append(value)
     return {split: math.fsum(values) / len(values) for split, values in sorted(found.items())}
+
+
+def replaced_trials(stacks: Iterable[StackColumns]) -> set[str]:
+    """Trials of versions of a method that a later one has replaced, on the same version of the same data set.
+
+    Args:
+        stacks: All stacks of a store.
+
+    Returns:
+        Their ids. Of two versions that are whole numbers the larger is the later; other versions are left alone.
+    """
+    stacks = list(stacks)
+    latest: dict[tuple[str, ...], int] = {}
+    for stack in stacks:
+        if (version := _version(stack)) is not None:
+            latest[_named(stack)] = max(version, latest.get(_named(stack), version))
+    older = (stack for stack in stacks if (version := _version(stack)) is not None and version < latest[_named(stack)])
+    return {trial for stack in older for trial in stack.ids}
+
+
+def _version(stack: StackColumns) -> int | None:
+    text = str(stack.cell.get("method_version", ""))
+    return int(text) if text.isdecimal() else None
+
+
+def _named(stack: StackColumns) -> tuple[str, ...]:
+    return tuple(str(stack.cell.get(name, "")) for name in ("method", "dataset", "dataset_version"))

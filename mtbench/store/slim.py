@@ -33,7 +33,7 @@ MARK = "slimmed"
 """Key of the provenance of a slimmed stack: how many of its trials kept their details."""
 
 Choose = Callable[[list[StackColumns]], Collection[str]]
-"""What is in a store -> ids of the trials that keep their details."""
+"""What is in a store -> ids of trials: of those that keep their details, or of those that go."""
 
 
 @dataclass
@@ -49,6 +49,7 @@ class Slimmed:
         n_kept: Trials that keep theirs.
         n_packs: Packs that were made.
         n_dropped: Failed tries that were removed, because their trials have come to an end elsewhere.
+        n_replaced: Stacks that were removed, because nobody wants their trials any more.
         left: Files that were left alone, with the reason.
     """
 
@@ -60,10 +61,13 @@ class Slimmed:
     n_kept: int = 0
     n_packs: int = 0
     n_dropped: int = 0
+    n_replaced: int = 0
     left: list[Checked] = field(default_factory=list)
 
 
-def slim(store: Store, choose: Choose, matrices: bool = False, dry_run: bool = False) -> Slimmed:
+def slim(
+    store: Store, choose: Choose, matrices: bool = False, dry_run: bool = False, replaced: Choose | None = None
+) -> Slimmed:
     """Drops the details of all trials but some, and packs all stacks.
 
     Args:
@@ -71,6 +75,7 @@ def slim(store: Store, choose: Choose, matrices: bool = False, dry_run: bool = F
         choose: Says which trials keep their details.
         matrices: Whether all trials keep their learned matrices.
         dry_run: Whether to do nothing but find out what would be done.
+        replaced: Says which trials nobody wants any more; stacks of such alone are removed.
 
     Returns:
         What was done.
@@ -79,7 +84,7 @@ def slim(store: Store, choose: Choose, matrices: bool = False, dry_run: bool = F
         StoreError: A compaction is under way, or a file could not be written or removed; nothing is lost.
     """
     with alone(store) as claim:
-        return _Slimming(store, claim, choose, matrices, dry_run).run()
+        return _Slimming(store, claim, choose, matrices, dry_run, replaced).run()
 
 
 def without_details(result: StackResult, keep: Collection[str], matrices: bool = False) -> StackResult | None:
@@ -117,8 +122,11 @@ def _blank(values: Array, rows: Array) -> Array:
 
 
 class _Slimming(Packing):
-    def __init__(self, store: Store, claim: Claim, choose: Choose, matrices: bool, dry_run: bool) -> None:
+    def __init__(
+        self, store: Store, claim: Claim, choose: Choose, matrices: bool, dry_run: bool, replaced: Choose | None
+    ) -> None:
         super().__init__(store, claim)
+        self._replaced = replaced
         self._choose, self._matrices, self._dry_run = choose, matrices, dry_run
         self._done = Slimmed(*store.files.extent())
         self._contents: dict[str, bytes] = {}
@@ -126,16 +134,20 @@ class _Slimming(Packing):
 
     def run(self) -> Slimmed:
         singles, members, whole = self._survey()
-        keep = self._choose(scan(self.store).stacks)
+        stacks = scan(self.store).stacks
+        keep = self._choose(stacks)
         found = _by_name([*singles, *members])
         chosen = {name: sound for name in sorted(found) if (sound := self._fullest(found[name])) is not None}
-        gone = superseded([*chosen.values()])
+        failed = superseded([*chosen.values()])
+        unwanted = frozenset(self._replaced(stacks)) if self._replaced is not None else frozenset()
+        replaced = {name for name, sound in chosen.items() if sound.trials <= unwanted} - failed
+        gone = failed | replaced
         kept = [sound for name, sound in chosen.items() if name not in gone]
         old = [pack for pack in whole if pack.members.keys() <= chosen.keys()]
         if gone or not self._is_done(kept, singles, old, keep):
             self._repack(kept, keep)
             self._clear(singles, old, chosen.keys())
-            self._done.n_dropped = len(gone)
+            self._done.n_dropped, self._done.n_replaced = len(failed), len(replaced)
         self._done.n_packs = self.n_packs
         if not self._dry_run:
             self._done.n_after, self._done.bytes_after = self.store.files.extent()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from mtbench.errors import StoreError
+from mtbench.report.selected import replaced_trials
 from mtbench.store import Store, encode, packing, scan
 from mtbench.store.compact import compact
 from mtbench.store.image import result_id
@@ -141,6 +143,23 @@ def test_superseded_failed_tries_go_and_others_stay(filled, result):
     assert done.n_dropped == 1
     names = [path.name for path in filled.stack_paths()]
     assert [name for name in names if "failed" in name] == [f"{result_id(result(split=7))}.failed-1.h5"]
+
+
+def test_older_versions_go_where_that_is_asked_for(filled, result):
+    def of_version(version, **changes):
+        made = result(**changes)
+        cell = dataclasses.replace(made.trials[0].cell, method_version=version)
+        made.trials = [dataclasses.replace(trial, cell=cell) for trial in made.trials]
+        return made
+
+    for made in (of_version("10", split=0), of_version("10", split=1), of_version("beta", split=2)):
+        filled.publish_stack(made)
+    assert slim(filled, firsts).n_replaced == 0
+    assert slim(filled, firsts, dry_run=True, replaced=replaced_trials).n_replaced == len(SPLITS)
+    done = slim(filled, firsts, replaced=replaced_trials)
+    assert (done.n_replaced, done.n_dropped) == (len(SPLITS), 0)
+    left = [stack.cell["method_version"] for stack in scan(filled).stacks]
+    assert sorted(left) == ["10", "10", "beta"]
 
 
 def test_a_damaged_file_is_left_as_it_is(filled, result):
