@@ -38,6 +38,8 @@ def test_the_objective_falls_with_every_round(mini_data, solving, monkeypatch) -
     monkeypatch.setattr(GOMTL, "n_starts", 1)
     monkeypatch.setattr(GOMTL, "trial_rounds", 0)
     monkeypatch.setattr(GOMTL, "near_rounds", 0)
+    # Its undamped steps may lead from an early state further down than from a later one.
+    monkeypatch.setattr(go_mtl, "_settled", lambda data, bases, coefficients, mu, _: ((bases, coefficients), mu))
     for rounds in (1, 2, 4, 8, 20):
         monkeypatch.setattr(GOMTL, "newton_rounds", rounds)
         values.append(objective(mini_data, GOMTL().solve(mini_data, params), params))
