@@ -157,8 +157,13 @@ def newton_direction(
     lambda_: Tensor,
     right: tuple[Tensor, Tensor],
     free: Tensor,
+    damping: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Newton's direction for the losses and lambda |L|_F^2, by L and C together: S is eliminated task by task.
+
+    Where few rows or constant features leave a task's coefficients hardly determined, they alone would make what is
+    left for L anything but convex; damping keeps them in place. Where that is not convex all the same, directions of
+    negative curvature count as if it were positive: downhill, and away from saddles (Dauphin et al., NIPS 2014).
 
     Args:
         hessians: Of the losses by w_t, [R, T, p, p].
@@ -168,6 +173,7 @@ def newton_direction(
         lambda_: [R].
         right: Minus the gradients by L [R, d, k] and by C [R, k', T].
         free: bool [R, k', T]: the coefficients that move.
+        damping: Added to curvatures, as a part of each number's own, of a coefficient's the mean over tasks: [R].
 
     Returns:
         Directions of L [R, d, k] and C [R, k', T].
@@ -176,9 +182,11 @@ def newton_direction(
     n, d, k = by_bases.shape
     s, moves = coefficients[:, :k].mT, free.mT
     bent = hessians @ bases[:, None]
-    own = (bases.mT[:, None] @ bent) * (moves[:, :, :, None] & moves[:, :, None])
+    own = bases.mT[:, None] @ bent
+    damped = damping[:, None, None] * own.diagonal(dim1=2, dim2=3).mean(1, keepdim=True)
+    own = own * (moves[:, :, :, None] & moves[:, :, None])
     diagonal = own.diagonal(dim1=2, dim2=3)
-    diagonal += torch.where(moves, 1e-13 * diagonal.sum(2, keepdim=True), 1.0)
+    diagonal += torch.where(moves, 1e-13 * diagonal.sum(2, keepdim=True) + damped, 1.0)
     factor, _ = torch.linalg.cholesky_ex(own)
     across = s[:, :, None, :, None] * bent[:, :, :d, None]
     across.diagonal(dim1=3, dim2=4)[:] += gradient[:, :d].mT[..., None]
@@ -188,22 +196,37 @@ def newton_direction(
     outer = (s[:, :, :, None] * s[:, :, None]).flatten(2).mT @ hessians[..., :d, :d].flatten(2)
     system = outer.view(n, k, k, d, d).permute(0, 3, 1, 4, 2).reshape(n, d * k, d * k)
     system.diagonal(dim1=1, dim2=2)[:] += 2.0 * lambda_[:, None]
+    scale = system.diagonal(dim1=1, dim2=2).clone()
     system = system - half.flatten(1, 2).mT @ half.flatten(1, 2)
     rest = by_bases.reshape(n, d * k, 1) - half.flatten(1, 2).mT @ known.flatten(1, 2)
-    found = _solved_shifted(system, rest)
+    found = _solved_convex(system, scale, damping, rest)
     each = torch.linalg.solve_triangular(factor.mT, known - half @ found[:, None], upper=True)
     return found.view(n, d, k), each[..., 0].mT
 
 
-def _solved_shifted(system: Tensor, right: Tensor) -> Tensor:
-    """System^-1 right, with the least of some multiples of the identity added that makes the system positive."""
-    scale = system.diagonal(dim1=1, dim2=2).abs().mean(1)
-    factor, failed = torch.linalg.cholesky_ex(system)
-    for shift in (1e-10, 1e-7, 1e-5, 1e-3, 1e-2, 0.1, 1.0, 10.0, 1e3):
-        again = torch.nonzero(failed)[:, 0]
-        if len(again) == 0:
-            break
-        shifted = system[again].clone()
-        shifted.diagonal(dim1=1, dim2=2)[:] += shift * scale[again, None]
-        factor[again], failed[again] = torch.linalg.cholesky_ex(shifted)
-    return torch.cholesky_solve(right, factor)
+def _solved_convex(system: Tensor, scale: Tensor, damping: Tensor, right: Tensor) -> Tensor:
+    """(|system| + damping D)^-1 right, D = diag(scale): |A| has the eigenvalues' sizes, in coordinates where D is I.
+
+    Args:
+        system: Symmetric, [R, n, n].
+        scale: Not negative, [R, n].
+        damping: [R].
+        right: [R, n, 1].
+
+    Returns:
+        [R, n, 1]; 0 where `scale` is.
+    """
+    root = torch.where(scale > 0, scale, torch.inf).rsqrt()[..., None]
+    unit = root * system * root.mT
+    known = root * right
+    _, failed = torch.linalg.cholesky_ex(unit)
+    damped = unit.clone()
+    damped.diagonal(dim1=1, dim2=2)[:] += damping[:, None]
+    factor, _ = torch.linalg.cholesky_ex(damped)
+    found = torch.cholesky_solve(known, factor)
+    bent = torch.nonzero((failed > 0) & torch.isfinite(unit).all((1, 2)))[:, 0]
+    if len(bent):
+        values, vectors = torch.linalg.eigh(unit[bent])
+        sizes = values.abs().clamp(min=1e-10) + damping[bent, None]
+        found[bent] = vectors @ ((vectors.mT @ known[bent]) / sizes[..., None])
+    return root * found

@@ -151,36 +151,6 @@ def fista(
     return x
 
 
-def within_orthant(
-    value: Callable[[Tensor], Tensor], start: Tensor, direction: Tensor, kinked: Tensor, n_tries: int = 12
-) -> Tensor:
-    """Goes along a direction while no number with a kink at 0 changes its sign: such a number stays at 0.
-
-    Args:
-        value: The objective, [R, n] -> [R].
-        start: x, [R, n].
-        direction: [R, n].
-        kinked: bool, broadcasting over x: where the objective has a kink at 0.
-        n_tries: Lengths tried, from 1 downwards.
-
-    Returns:
-        The first x along the way that is better than `start`, or `start`.
-    """
-    before, found = value(start), start
-    searching = torch.ones_like(before, dtype=torch.bool)
-    length = 1.0
-    for _ in range(n_tries):
-        tried = start + length * direction
-        tried = torch.where(kinked & (tried * start < 0), 0.0, tried)
-        better = searching & (value(tried) < before)
-        found = torch.where(better[:, None], tried, found)
-        searching &= ~better
-        if not searching.any():
-            break
-        length *= 0.4
-    return found
-
-
 def lasso(gram: Tensor, linear: Tensor, l1: Tensor, start: Tensor, n_sweeps: int) -> Tensor:
     """Minimises x'Gx/2 - c'x + sum_j l_j |x_j| by coordinate descent, for few coordinates.
 
