@@ -75,3 +75,9 @@ def test_rows_of_the_problems_are_what_batches_hold() -> None:
         assert (batch.inputs - case.inputs()).abs().max() < 1e-12
         assert batch.n_examples is not None
         assert batch.n_examples.tolist() == case.examples()
+
+
+def test_the_command_reaches_networks_and_solvers() -> None:
+    found = list(command.comparisons(["stl", "mt_nn"]))
+    assert {one.subject for one in found} == {"stl", "mt_nn"}
+    assert [one for one in found if not one.agrees] == []

@@ -9,7 +9,7 @@ ended: at a local minimum there is nothing to gain. GO-MTL's end is also compare
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from mtbench_methods.stl import STL
 from scipy.optimize import minimize, nnls
 from torch import Tensor
 
+from benchmarks.reference.comparison import Comparison
 from mtbench import LinearSolution, Part, Problem, SolverMethod, Task, TaskKind
 from mtbench.hyperparameters import describe
 from mtbench.nn.active_set import nonnegative_least
@@ -346,24 +347,29 @@ def of_parts() -> Iterator[Row]:
     yield Row("conjugate gradients", x.norm().item(), exact.norm().item(), difference)
 
 
-def comparisons() -> Iterator[Row]:
-    """All comparisons, as they are made."""
-    yield from of_parts()
+def rows(asked: Collection[str] = ()) -> Iterator[Row]:
+    """All comparisons, as they are made; of the methods asked for, where any are."""
+    if not asked:
+        yield from of_parts()
     for problem in problems():
-        yield from of_stl(problem)
-        yield from of_go_mtl(problem)
-        yield from of_amtl(problem)
+        for name, of in (("stl", of_stl), ("go_mtl", of_go_mtl), ("amtl", of_amtl)):
+            if not asked or name in asked:
+                yield from of(problem)
 
 
-def rows() -> list[Row]:
-    """All comparisons."""
-    return list(comparisons())
+def comparisons(asked: Collection[str]) -> Iterator[Comparison]:
+    """The same for `python -m benchmarks.reference`, the methods by their first word."""
+    for row in rows(asked):
+        first = row.what.split(",")[0].split(" ")[0]
+        subject = first if first in ("stl", "go_mtl", "amtl") else "solvers"
+        quantity = "residual" if "residual" in row.what else "objective"
+        yield Comparison(subject, row.what, quantity, row.difference, row.allowed)
 
 
 def main() -> None:
     """Prints all comparisons and ends with 1 where one does not agree."""
     found = []
-    for row in comparisons():
+    for row in rows():
         found.append(row)
         verdict = "" if row.agrees else "  DIFFERS"
         print(f"{row.what:95} {row.ours:14.8g} {row.reference:14.8g} {row.difference:9.1e}{verdict}", flush=True)
