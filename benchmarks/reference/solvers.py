@@ -291,7 +291,7 @@ def of_amtl(rows: Rows) -> Iterator[Row]:
         ours, least, _ = Unknowns(**blocks, B=(found.learned["transfer"][0], kind)).minimum(objective)
         yield _row(f"amtl, {what}", ours, least)
         yield _residual(f"amtl, {what}", AMTL(), found)
-        found = solved(AMTL(), rows, newton_rounds=ROUNDS, **setting, solver="curriculum")
+        found = solved(AMTL(), rows, **setting, solver="curriculum")
         ours = _curriculum_value(objective, found)
         yield _row(f"amtl curriculum, {what}", ours, _curriculum(objective, kind))
         yield _residual(f"amtl curriculum, {what}", AMTL(), found)
@@ -347,29 +347,27 @@ def of_parts() -> Iterator[Row]:
     yield Row("conjugate gradients", x.norm().item(), exact.norm().item(), difference)
 
 
-def rows(asked: Collection[str] = ()) -> Iterator[Row]:
-    """All comparisons, as they are made; of the methods asked for, where any are."""
+def rows(asked: Collection[str] = ()) -> Iterator[tuple[str, Row]]:
+    """All comparisons with the method each is of, as they are made; of the methods asked for, where any are."""
     if not asked:
-        yield from of_parts()
+        yield from (("solvers", row) for row in of_parts())
     for problem in problems():
         for name, of in (("stl", of_stl), ("go_mtl", of_go_mtl), ("amtl", of_amtl)):
             if not asked or name in asked:
-                yield from of(problem)
+                yield from ((name, row) for row in of(problem))
 
 
 def comparisons(asked: Collection[str]) -> Iterator[Comparison]:
-    """The same for `python -m benchmarks.reference`, the methods by their first word."""
-    for row in rows(asked):
-        first = row.what.split(",")[0].split(" ")[0]
-        subject = first if first in ("stl", "go_mtl", "amtl") else "solvers"
+    """The same for `python -m benchmarks.reference`."""
+    for name, row in rows(asked):
         quantity = "residual" if "residual" in row.what else "objective"
-        yield Comparison(subject, row.what, quantity, row.difference, row.allowed)
+        yield Comparison(name, row.what, quantity, row.difference, row.allowed)
 
 
 def main() -> None:
     """Prints all comparisons and ends with 1 where one does not agree."""
     found = []
-    for row in rows():
+    for _, row in rows():
         found.append(row)
         verdict = "" if row.agrees else "  DIFFERS"
         print(f"{row.what:95} {row.ours:14.8g} {row.reference:14.8g} {row.difference:9.1e}{verdict}", flush=True)

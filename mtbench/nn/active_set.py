@@ -80,17 +80,8 @@ def _settle(gram: Tensor, trial: Tensor, q: Tensor, x: Tensor, support: Tensor) 
 
 def solve_on(gram: Tensor, trial: Tensor, right: Tensor, support: Tensor) -> Tensor:
     """X of K x = q on each support, and 0 elsewhere: K of the trial int64 [M], q and support [M, T] -> [M, T]."""
-    width = max(int(support.sum(1).max()), 1)
-    at = torch.argsort((~support).to(torch.int8), dim=1, stable=True)[:, :width]
-    used = support.gather(1, at)
-    small = gram[trial[:, None, None], at[:, :, None], at[:, None, :]]
-    small = torch.where(used[:, :, None] & used[:, None, :], small, 0.0)
-    diagonal = small.diagonal(dim1=1, dim2=2)
     # A trace's rounding keeps supports that are larger than the rank apart from a division by 0.
-    diagonal += torch.where(used, 1e-14 * diagonal.sum(1, keepdim=True), 1.0)
-    factor, _ = torch.linalg.cholesky_ex(small)
-    found = torch.cholesky_solve(torch.where(used, right.gather(1, at), 0.0)[:, :, None], factor)[:, :, 0]
-    return torch.zeros_like(right).scatter_(1, at, torch.where(used, found, 0.0))
+    return _factored_on(gram, trial, support, 1e-14)(right)
 
 
 def best_on_support(gram: Tensor, support: Tensor) -> Callable[[Tensor], Tensor]:
@@ -104,21 +95,27 @@ def best_on_support(gram: Tensor, support: Tensor) -> Callable[[Tensor], Tensor]
         A function of q [R, T, C], with X [R, T, C].
     """
     n, size, n_columns = support.shape
-    on = support.mT.reshape(n * n_columns, size)
-    width = max(int(on.sum(1).max()), 1)
-    at = torch.argsort((~on).to(torch.int8), dim=1, stable=True)[:, :width]
-    used = on.gather(1, at)
     trial = torch.arange(n, device=gram.device).repeat_interleave(n_columns)
+    solve = _factored_on(gram, trial, support.mT.reshape(n * n_columns, size), 1e-12)
+    return lambda right: solve(right.mT.reshape(n * n_columns, size)).view(n, n_columns, size).mT
+
+
+def _factored_on(gram: Tensor, trial: Tensor, support: Tensor, damping: float) -> Callable[[Tensor], Tensor]:
+    """The function q -> X of K x = q on each support, and 0 elsewhere: q, support and X [M, T].
+
+    `damping`, as a part of its trace, is added to the diagonal of each K on its support.
+    """
+    width = max(int(support.sum(1).max()), 1)
+    at = torch.argsort((~support).to(torch.int8), dim=1, stable=True)[:, :width]
+    used = support.gather(1, at)
     small = gram[trial[:, None, None], at[:, :, None], at[:, None, :]]
     small = torch.where(used[:, :, None] & used[:, None, :], small, 0.0)
     diagonal = small.diagonal(dim1=1, dim2=2)
-    diagonal += torch.where(used, 1e-12 * diagonal.sum(1, keepdim=True), 1.0)
+    diagonal += torch.where(used, damping * diagonal.sum(1, keepdim=True), 1.0)
     factor, _ = torch.linalg.cholesky_ex(small)
 
     def solve(right: Tensor) -> Tensor:
-        rows = right.mT.reshape(n * n_columns, size)
-        found = torch.cholesky_solve(torch.where(used, rows.gather(1, at), 0.0)[:, :, None], factor)[:, :, 0]
-        every = torch.zeros_like(rows).scatter_(1, at, torch.where(used, found, 0.0))
-        return every.view(n, n_columns, size).mT
+        found = torch.cholesky_solve(torch.where(used, right.gather(1, at), 0.0)[:, :, None], factor)[:, :, 0]
+        return torch.zeros_like(right).scatter_(1, at, torch.where(used, found, 0.0))
 
     return solve

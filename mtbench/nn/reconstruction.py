@@ -79,7 +79,6 @@ def jointly_improved(
     data: LinearData,
     weights: Tensor,
     transfer: Tensor,
-    scale: Tensor,
     costs: Tensor,
     gamma: Tensor,
     objective: Callable[[Tensor, Tensor], Tensor],
@@ -95,7 +94,6 @@ def jointly_improved(
         data: The losses.
         weights: W [R, p, T].
         transfer: The best B for it, [R, T, T].
-        scale: 1 + a_s sum_t |b_st|, [R, T].
         costs: a, [R, T].
         gamma: [R].
         objective: (W, B) -> [R].
@@ -106,6 +104,7 @@ def jointly_improved(
     """
     features = data.n_features
     value = objective(weights, transfer)
+    scale = 1.0 + costs * transfer.abs().sum(2)
     gradient = data.losses_and_gradient(weights)[1]
     apart = torch.eye(data.n_tasks, dtype=weights.dtype, device=weights.device) - transfer
     coupling = (2.0 * gamma)[:, None, None] * (apart @ apart.mT)

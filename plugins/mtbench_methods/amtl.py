@@ -111,14 +111,10 @@ class AMTL(SolverMethod):
 
         def newton(trials: Tensor, state: State) -> tuple[State, Tensor, Tensor]:
             some, here = data.select(trials), _of_trials(params, trials)
-            weights, transfer = state
-            costs = _costs(some, here)
             weights, transfer, lower = jointly_improved(
                 some,
-                weights,
-                transfer,
-                1.0 + costs * transfer.abs().sum(2),
-                costs,
+                *state,
+                _costs(some, here),
                 here.gamma,
                 lambda w, b: objective(some, w, b, here),
                 lambda w, b: combined(some, here, w, b),

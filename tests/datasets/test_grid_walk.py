@@ -52,7 +52,7 @@ def thinned(problem: Problem) -> Problem:
 def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Solvers stop long before they are done, as networks do here."""
     for name in METHODS:
-        for rounds in ("max_rounds", "near_rounds", "trial_rounds", "n_starts"):
+        for rounds in ("max_rounds", "near_rounds", "trial_rounds", "final_rounds", "newton_rounds", "n_starts"):
             if hasattr(PLUGINS.method(name), rounds):
                 monkeypatch.setattr(PLUGINS.method(name), rounds, 2)
 

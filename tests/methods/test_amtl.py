@@ -73,8 +73,7 @@ def test_stacked_equals_alone(miniature, solving, solver) -> None:
 
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("nonnegative", [True, False])
-def test_no_task_gives_to_itself_and_signs_are_as_asked(mini_data, solving, monkeypatch, solver, nonnegative) -> None:
-    monkeypatch.setattr(AMTL, "max_rounds", 30)
+def test_no_task_gives_to_itself_and_signs_are_as_asked(mini_data, solving, solver, nonnegative) -> None:
     B = solving.fit(AMTL(), mini_data, alpha=1e-3, delta=0.0, solver=solver, nonnegative=nonnegative).learned[
         "transfer"
     ]
@@ -101,9 +100,8 @@ def test_without_transfer_or_penalty_tasks_are_learned_alone(solving, patient, s
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_where_transfer_is_too_dear_the_coupling_is_a_ridge(mini_data, solving, monkeypatch, solver) -> None:
-    monkeypatch.setattr(AMTL, "tolerance", 1e-7)
-    found = solving.fit(AMTL(), mini_data, alpha=1e6, gamma=0.1, solver=solver)
+def test_where_transfer_is_too_dear_the_coupling_is_a_ridge(mini_data, solving, patient, solver) -> None:
+    found = solving.fit(patient, mini_data, alpha=1e6, gamma=0.1, solver=solver)
     assert (found.learned["transfer"] == 0).all()
     torch.testing.assert_close(found.weights, solving.fit(STL(), mini_data, lambda_=0.1).weights, rtol=0, atol=1e-5)
 
