@@ -19,8 +19,5 @@ BUILT_IN: list[type[Method]] = [
 
 class TestBuiltIn(MethodContract):
     @pytest.fixture(autouse=True, params=BUILT_IN, ids=lambda method: method.name)
-    def _choose(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    def _choose(self, request: pytest.FixtureRequest) -> None:
         self.method = request.param
-        if hasattr(self.method, "n_starts"):
-            # Twelve starts take long and are alike in what is tested here.
-            monkeypatch.setattr(self.method, "n_starts", 2)
