@@ -124,7 +124,7 @@ def _unsolved(entry: Entry) -> Iterator[str]:
     short = [trial for trial in entry.selected.final if not trial.solved]
     if short:
         worst = max(trial.residual for trial in short)
-        tolerance = short[0].stack.provenance["tolerance"]
+        tolerance = short[0].tolerance
         yield (
             f"{entry.label}: the solver stopped before its tolerance in {len(short)} of {len(entry.selected.final)} "
             f"selected trials (relative residual up to {worst:.1g}; solved is {tolerance:.1g})."

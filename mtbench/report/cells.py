@@ -52,10 +52,15 @@ class TrialRow:
         return math.nan if self.stack.residual is None else float(self.stack.residual[self.row])
 
     @property
+    def tolerance(self) -> float:
+        """The residual at which its method calls a problem solved; NaN where it does not say."""
+        tolerance = self.stack.provenance.get("tolerance")
+        return tolerance if isinstance(tolerance, float) else math.nan
+
+    @property
     def solved(self) -> bool:
         """Whether its solver got to where its method says that the problem is solved, or states no such place."""
-        tolerance = self.stack.provenance.get("tolerance")
-        return not (isinstance(tolerance, float) and self.residual > tolerance)
+        return not self.residual > self.tolerance
 
 
 @dataclass(frozen=True, eq=False)

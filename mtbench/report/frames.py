@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 _BEFORE_PARAMS = ("id", "method", "dataset", "split", "seed", "phase", "status", "reason")
 _AFTER_PARAMS = (
-    "best_epoch", "validation", "selected", "train_seconds", "n_parameters", "device", "torch", "file"
+    "best_epoch", "validation", "selected", "train_seconds", "n_parameters", "residual", "tolerance", "device",
+    "torch", "file"
 )  # fmt: skip
 _PER_TASK = ("method", "dataset", "split", "task", "metric", "value")
 
@@ -29,7 +30,8 @@ class Results:
     Attributes:
         trials: One row per trial: id, method, dataset, split, seed, phase, status, reason, a column "param.<name>"
             for each hyperparameter, best_epoch, validation (headline of the selection metric, NaN unless the trial
-            finished a search), selected, train_seconds, n_parameters, device, torch, file.
+            finished a search), selected, train_seconds, n_parameters, residual and tolerance (how far from optimal
+            its solver ended, and where it calls a problem solved; NaN where it does not say), device, torch, file.
         per_task: Test results of the selected trials: method, dataset, split, task, metric, value (mean over seeds).
         leaderboard: The rows of `mtbench report`, by the data sets' report metrics.
         other_metrics: The same by further metrics.
@@ -95,6 +97,8 @@ def _trials(entry: Entry) -> list[dict[str, Any]]:
             "selected": id(trial) in selected,
             "train_seconds": trial.train_seconds,
             "n_parameters": trial.n_parameters,
+            "residual": trial.residual,
+            "tolerance": trial.tolerance,
             "device": trial.stack.provenance.get("device"),
             "torch": trial.stack.provenance.get("torch"),
             "file": trial.stack.path.name,

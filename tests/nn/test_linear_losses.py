@@ -136,3 +136,27 @@ def test_rows_of_very_many_features_are_left_to_networks():
     assert reason is not None
     assert "at most 4,096" in reason
     assert "rows of wide have 5,000" in reason
+
+
+@pytest.mark.parametrize("kind", [TaskKind.BINARY, TaskKind.REGRESSION])
+def test_tasks_with_labels_for_few_of_their_shared_rows_get_rows_of_their_own(kind):
+    rng = np.random.default_rng(0)
+    inputs, labels = rng.normal(size=(60, 3)).astype(np.float32), np.full((60, 2), np.nan, np.float32)
+    for t, n in ((0, 12), (1, 7)):
+        labels[rng.choice(60, n, replace=False), t] = rng.integers(0, 2, n)
+    tasks = (Task("a", kind), Task("b", kind))
+    few = Problem("few", 0, tasks, {name: Part(inputs, labels) for name in ("train", "validation", "test")})
+    # One task with labels for most rows keeps the rows shared; masked out again, the losses are the same.
+    filled = np.concatenate([labels, np.zeros((60, 1), np.float32)], 1)
+    wide = (*tasks, Task("c", kind))
+    shared = Problem("wide", 0, wide, {name: Part(inputs, filled) for name in ("train", "validation", "test")})
+    own, all_rows = (linear_data([problem], [0], True, torch.device("cpu")) for problem in (few, shared))
+    for data, n_inputs in ((own, 2), (all_rows, 1)):
+        if not data.quadratic:
+            assert data._inputs.shape[1] == n_inputs
+    v = torch.from_numpy(rng.normal(size=(1, own.n_rows, 3)))
+    torch.testing.assert_close(own.losses(v[..., :2]), all_rows.losses(v)[:, :2])
+    torch.testing.assert_close(
+        own.losses_and_gradient(v[..., :2])[1], all_rows.losses_and_gradient(v)[1][..., :2], rtol=1e-9, atol=1e-12
+    )
+    assert own.n_train.tolist() == [[12, 7]]

@@ -34,6 +34,16 @@ def test_trials_has_a_row_for_each_trial(results):
         assert column in mine
 
 
+def test_trials_say_how_far_from_optimal_they_ended(results_store, outcome):
+    outcomes = [outcome(0, residual=1e-7), outcome(1, residual=3e-4)]
+    results_store.write(results_store.cell("a"), *outcomes, tolerance=1e-6)
+    results_store.write(results_store.cell("b"), outcome(0))
+    trials = mtbench.load(results_store.path).trials.set_index(["method", "split"])
+    assert trials.loc["a", "residual"].to_dict() == {0: 1e-7, 1: 3e-4}
+    assert trials.loc["a", "tolerance"].to_dict() == {0: 1e-6, 1: 1e-6}
+    assert trials.loc["b", ["residual", "tolerance"]].isna().all(axis=None)
+
+
 def test_no_frame_holds_a_test_result_of_a_trial_that_was_not_selected(results):
     for frame in (results.trials, results.per_task, results.leaderboard, results.other_metrics):
         assert not (frame == 777).to_numpy().any()
