@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from mtbench.errors import DataError, MtbenchError, PluginError, StoreError, StudyError, UnknownName
     from mtbench.hookspecs import hookimpl
     from mtbench.hyperparameters import tunable
+    from mtbench.linear.data import LinearData
     from mtbench.method import GradientMethod, LinearSolution, Method, NoParams, SolverMethod
-    from mtbench.nn.linear import LinearData
     from mtbench.recipe import Recipe
     from mtbench.reference import Reference
     from mtbench.report.frames import load
@@ -40,7 +40,7 @@ _HOMES = {
     "mtbench.hookspecs": ("hookimpl",),
     "mtbench.hyperparameters": ("tunable",),
     "mtbench.method": ("GradientMethod", "LinearSolution", "Method", "NoParams", "SolverMethod"),
-    "mtbench.nn.linear": ("LinearData",),
+    "mtbench.linear.data": ("LinearData",),
     "mtbench.recipe": ("Recipe",),
     "mtbench.reference": ("Reference",),
     "mtbench.report.frames": ("load",),

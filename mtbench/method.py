@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from mtbench.batch import Batch
+from mtbench.linear.data import LinearData
 from mtbench.nn.backbones import Backbone
 from mtbench.nn.copies import Copies
-from mtbench.nn.linear import LinearData
 from mtbench.recipe import Recipe
 from mtbench.reference import Reference
 from mtbench.tasks import Problem

@@ -105,7 +105,7 @@ def test_a_solver_finds_the_same_relative_weights_for_labels_of_any_scale():
     """Draw 0 of labels multiplied by 100 is 100 times that of the labels: ranges and defaults move with the maths."""
     import torch
 
-    from mtbench.nn.linear_problems import linear_data
+    from mtbench.linear.problems import linear_data
 
     stl = load_plugins(()).method("stl")
     found = []

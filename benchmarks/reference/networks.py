@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mtbench_methods.dmtrl.factors import LAF, TensorTrain, Tucker
 from torch import Tensor, nn
 
 from benchmarks.reference import factorised, shared_systems, task_systems
@@ -18,7 +19,6 @@ from benchmarks.reference.comparison import Comparison, compared
 from benchmarks.reference.problems import Case, cases
 from mtbench import GradientMethod
 from mtbench.hyperparameters import describe
-from mtbench.nn.factors import LAF, TensorTrain, Tucker
 from mtbench.plugins import load_plugins
 
 OBJECTIVES: Mapping[str, Callable[[Mapping[str, Tensor], Case, Any], Tensor]] = {

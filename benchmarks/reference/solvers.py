@@ -24,9 +24,9 @@ from torch import Tensor
 from benchmarks.reference.comparison import Comparison
 from mtbench import LinearSolution, Part, Problem, SolverMethod, Task, TaskKind
 from mtbench.hyperparameters import describe
-from mtbench.nn.active_set import nonnegative_least
-from mtbench.nn.linear_problems import linear_data
-from mtbench.nn.solvers import conjugate_gradients
+from mtbench.linear.active_set import nonnegative_least
+from mtbench.linear.problems import linear_data
+from mtbench.linear.solvers import conjugate_gradients
 
 N_TASKS, N_FEATURES, N_STARTS = 4, 5, 12
 ALLOWED = 1e-6

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from mtbench.hyperparameters import describe
+from mtbench.linear.problems import linear_data
 from mtbench.method import LinearSolution, SolverMethod
-from mtbench.nn.linear_problems import linear_data
 from mtbench.tasks import Array, Problem
 from mtbench.training.author_checks import broken_promise
 from mtbench.training.data import PartData, rows_on

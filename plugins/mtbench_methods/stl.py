@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from mtbench import LinearData, LinearSolution, Problem, Recipe, Reference, SolverMethod, hookimpl, tunable
-from mtbench.nn.linear_problems import linear_support
-from mtbench.nn.ridge import ridge, ridge_residuals, sparse_ridge
+from mtbench.linear.problems import linear_support
+from mtbench.linear.ridge import ridge, ridge_residuals, sparse_ridge
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ import torch
 from mtbench import Batch, GradientMethod, LinearData, LinearSolution, Part, Problem, SolverMethod, Task, TaskKind
 from mtbench.batch import TaskLayout
 from mtbench.hyperparameters import describe
-from mtbench.nn.linear_problems import linear_data
+from mtbench.linear.problems import linear_data
 from mtbench.testing.methods import assert_same
 from mtbench.testing.problems import (
     RECIPE,

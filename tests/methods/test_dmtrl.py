@@ -8,9 +8,9 @@ import pytest
 import torch
 from mtbench_methods import dmtrl
 from mtbench_methods.dmtrl import DMTRLLAF, DMTRLTT, DMTRLTucker, inputs_first, outputs_first
+from mtbench_methods.dmtrl.single_task import learn_alone
 
 from mtbench.hyperparameters import describe
-from mtbench.nn.alone import learn_alone
 from mtbench.nn.backbones import backbone
 from mtbench.search import settings
 from mtbench.testing.problems import (

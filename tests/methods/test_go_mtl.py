@@ -8,10 +8,10 @@ import pytest
 import torch
 from mtbench_methods import go_mtl
 from mtbench_methods.go_mtl import GOMTL, penalty
+from mtbench_methods.go_mtl.latent_bases import initial_bases
 from mtbench_methods.stl import STL
 
 from mtbench import Part, Problem, Task, TaskKind
-from mtbench.nn.latent_bases import initial_bases
 from mtbench.testing.problems import OwnRegression
 
 

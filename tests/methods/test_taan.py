@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from mtbench_methods.taan import TAAN, TAANCosine, TAANDistance, TAANTraceNorm
+from mtbench_methods.taan.task_activation import TaskActivation, gram, with_relu
 from torch import nn
 
 from mtbench.nn.backbones import backbone
-from mtbench.nn.task_activation import TaskActivation, gram, with_relu
 from mtbench.testing.problems import (
     RECIPE,
     OwnImages,

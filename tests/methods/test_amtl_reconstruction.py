@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from mtbench_methods.amtl.reconstruction import reconstructed_weights, sparse_combinations
 from torch import Tensor
 
 from mtbench import LinearData
-from mtbench.nn.reconstruction import reconstructed_weights, sparse_combinations
-from mtbench.nn.ridge import features_only, ridge
+from mtbench.linear.ridge import features_only, ridge
 
 GAMMA = torch.tensor([0.3, 1.0, 10.0], dtype=torch.float64)
 
@@ -41,16 +41,18 @@ def test_predictors_that_are_zero_are_combined_of_nothing() -> None:
 
 
 @pytest.mark.parametrize("mu", [0.0, 0.05])
-def test_weights_given_the_transfer_are_optimal(data: LinearData, mu: float) -> None:
-    B = 0.2 * random(3, data.n_tasks, data.n_tasks).abs() * (1.0 - torch.eye(data.n_tasks))
-    scale, width = random(3, data.n_tasks, seed=2).abs() + 1.0, torch.full((3,), mu, dtype=torch.float64)
-    W = ridge(data, GAMMA)
+def test_weights_given_the_transfer_are_optimal(mini_data: LinearData, mu: float) -> None:
+    data, n = mini_data, mini_data.n_trials
+    gamma = GAMMA[-n:]
+    B = 0.2 * random(n, data.n_tasks, data.n_tasks).abs() * (1.0 - torch.eye(data.n_tasks))
+    scale, width = random(n, data.n_tasks, seed=2).abs() + 1.0, torch.full((n,), mu, dtype=torch.float64)
+    W = ridge(data, gamma)
     for _ in range(8):
-        W = reconstructed_weights(data, scale, GAMMA, width, B, W, 2000)
+        W = reconstructed_weights(data, scale, gamma, width, B, W, 2000)
     touched = features_only(data, W)
     apart = torch.eye(data.n_tasks, dtype=torch.float64) - B
     slope = scale[:, None] * data.losses_and_gradient(W)[1]
-    slope = slope + 2.0 * GAMMA[:, None, None] * touched * (W @ apart @ apart.mT)
+    slope = slope + 2.0 * gamma[:, None, None] * touched * (W @ apart @ apart.mT)
     zero = (W == 0) & (touched > 0)
     torch.testing.assert_close(slope[~zero], (-mu * touched * W.sign())[~zero], rtol=0, atol=1e-5)
     assert (slope[zero].abs() <= mu + 1e-5).all()

@@ -5,8 +5,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from mtbench.nn.descent import descend
-from mtbench.nn.solvers import conjugate_gradients, fista, lasso, newton, soft_threshold
+from mtbench.linear.descent import descend
+from mtbench.linear.solvers import conjugate_gradients, fista, lasso, newton, soft_threshold
 
 
 def systems(n: int = 4, size: int = 6) -> tuple[Tensor, Tensor]:

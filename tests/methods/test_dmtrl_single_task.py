@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mtbench_methods.dmtrl.single_task import learn_alone, random_batches
 
 from mtbench import Part, Problem
-from mtbench.nn.alone import learn_alone, random_batches
 from mtbench.nn.backbones import backbone
 from mtbench.nn.copies import Copies
 from mtbench.nn.heads import Heads, task_features

@@ -8,8 +8,8 @@ import torch
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from mtbench import LinearData, Problem
-from mtbench.nn.linear_problems import linear_data
-from mtbench.nn.ridge import features_only, light_ridge, ridge, sparse_ridge
+from mtbench.linear.problems import linear_data
+from mtbench.linear.ridge import features_only, light_ridge, ridge, sparse_ridge
 from mtbench.testing.problems import OwnRegression, SharedOneVsAll
 
 CPU = torch.device("cpu")

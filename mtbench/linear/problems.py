@@ -1,6 +1,6 @@
 """From problems to the losses of linear predictors on their training rows.
 
-Shapes as in `mtbench.nn.linear_losses`.
+Shapes as in `mtbench.linear.losses`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from mtbench.nn.linear import LinearData
-from mtbench.nn.linear_losses import LogisticLosses, SquaredLosses
+from mtbench.linear.data import LinearData
+from mtbench.linear.losses import LogisticLosses, SquaredLosses
 from mtbench.tasks import Array, Part, Problem, TaskKind
 
 MOST_FEATURES = 4096

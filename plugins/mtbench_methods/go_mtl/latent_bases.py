@@ -1,6 +1,6 @@
 """Linear predictors that share bases: W = L S, solved for L and S in turn.
 
-Shapes as in `mtbench.nn.linear`: R trials, U streams, T tasks, d features, p rows of the weights, k bases. Where
+Shapes as in `mtbench.linear.data`: R trials, U streams, T tasks, d features, p rows of the weights, k bases. Where
 weights have an intercept row it is handled as one more basis, fixed at (0, ..., 0, 1) and free of penalties: bases
 V [R, p, k'] and coefficients C [R, k', T], with k' = k or k + 1.
 """
@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mtbench.nn.linear import LinearData
-from mtbench.nn.solvers import conjugate_gradients, lasso
+from mtbench.linear.data import LinearData
+from mtbench.linear.solvers import conjugate_gradients, lasso
 
 SMALL_SYSTEM = 1000
 """Unknowns up to which the bases are solved for directly."""

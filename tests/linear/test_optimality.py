@@ -2,7 +2,7 @@
 
 import torch
 
-from mtbench.nn.optimality import relative, smallest_subgradient
+from mtbench.linear.optimality import relative, smallest_subgradient
 
 
 def numbers(*values: float) -> torch.Tensor:

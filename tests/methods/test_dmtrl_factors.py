@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-
-from mtbench.nn.factors import LAF, Factors, TensorTrain, Tucker
+from mtbench_methods.dmtrl.factors import LAF, Factors, TensorTrain, Tucker
 
 KINDS = (LAF, Tucker, TensorTrain)
 SHAPES = ((7,), (6, 5), (4, 3, 3, 3))

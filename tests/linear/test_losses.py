@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mtbench import LinearData, Part, Problem, Task, TaskKind
-from mtbench.nn.linear_problems import linear_data, linear_support
+from mtbench.linear.problems import linear_data, linear_support
 from mtbench.testing.problems import OwnMulticlass, OwnRegression
 
 TRIALS = [1, 0, 1]

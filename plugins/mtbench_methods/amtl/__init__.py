@@ -23,11 +23,11 @@ import torch
 from torch import Tensor
 
 from mtbench import LinearData, LinearSolution, Problem, Recipe, Reference, SolverMethod, hookimpl, tunable
-from mtbench.nn.descent import State, Step, descend
-from mtbench.nn.linear_problems import linear_support
-from mtbench.nn.optimality import relative, smallest_subgradient
-from mtbench.nn.reconstruction import jointly_improved, reconstructed_weights, sparse_combinations
-from mtbench.nn.ridge import features_only, light_ridge, ridge, ridge_residuals, sparse_ridge
+from mtbench.linear.descent import State, Step, descend
+from mtbench.linear.optimality import relative, smallest_subgradient
+from mtbench.linear.problems import linear_support
+from mtbench.linear.ridge import features_only, light_ridge, ridge, ridge_residuals, sparse_ridge
+from mtbench_methods.amtl.reconstruction import jointly_improved, reconstructed_weights, sparse_combinations
 
 
 @dataclass(frozen=True, kw_only=True)

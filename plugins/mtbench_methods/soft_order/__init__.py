@@ -34,8 +34,8 @@ from mtbench.nn.backbones import backbone_name, backbone_support
 from mtbench.nn.decay import half_squares
 from mtbench.nn.dropout import dropout
 from mtbench.nn.heads import Heads
-from mtbench.nn.orderable import ConvolutionalLayers, DenseLayers, OrderableLayers
 from mtbench.nn.task_rows import for_heads, row_tasks
+from mtbench_methods.soft_order.shared_layers import ConvolutionalLayers, DenseLayers, OrderableLayers
 
 _CONVOLUTIONS = {"lenet": 2, "conv4": 4}
 

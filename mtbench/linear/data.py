@@ -17,7 +17,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from mtbench.nn.curvature import Curvature, streams_of
+from mtbench.linear.curvature import Curvature, streams_of
 
 
 class LinearData(ABC):

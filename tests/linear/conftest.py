@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mtbench import LinearData, Part, Problem, Task, TaskKind
-from mtbench.nn.linear_problems import linear_data
+from mtbench.linear.problems import linear_data
 from mtbench.testing.problems import OwnRegression, SharedOneVsAll, SharedRegression
 
 CPU = torch.device("cpu")

@@ -1,6 +1,6 @@
 """Predictors that are also sparse combinations of each other: W close to W B.
 
-Shapes as in `mtbench.nn.linear`: R trials, T tasks, d features, p rows of the weights. B [R, T, T]: row s of column t
+Shapes as in `mtbench.linear.data`: R trials, T tasks, d features, p rows of the weights. B [R, T, T]: row s of column t
 says how much of w_s goes into w_t.
 """
 
@@ -11,10 +11,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from mtbench.nn.active_set import best_on_support, nonnegative_least
-from mtbench.nn.linear import LinearData
-from mtbench.nn.ridge import features_only
-from mtbench.nn.solvers import Map, conjugate_gradients, fista, newton, soft_threshold
+from mtbench.linear.active_set import best_on_support, nonnegative_least
+from mtbench.linear.data import LinearData
+from mtbench.linear.ridge import features_only
+from mtbench.linear.solvers import Map, conjugate_gradients, fista, newton, soft_threshold
 
 
 def sparse_combinations(

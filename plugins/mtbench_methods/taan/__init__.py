@@ -5,7 +5,7 @@ Learning, AAAI 2020.
 
 Shapes: T tasks, M basis functions. Affine layers z = W x + c are shared. Task t sees z through its own function
 f_t(z) = relu(z) + sum_m alpha[t, m] relu(b_m - z), with alpha [T, M] and b [M] in every layer
-(`mtbench.nn.task_activation`); alpha and the heads are all that belongs to a task. Regularisers are summed over layers.
+(`task_activation.py`); alpha and the heads are all that belongs to a task. Regularisers are summed over layers.
 
 Departures from the paper: the b_m are learned with the weights, as in the released code; they and alpha carry no weight
 decay, which there all parameters do. In the own layout a row goes through the network once; in the shared layout once
@@ -34,8 +34,8 @@ from torch.func import functional_call
 from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, hookimpl, tunable
 from mtbench.nn.backbones import backbone, backbone_support
 from mtbench.nn.heads import Heads
-from mtbench.nn.task_activation import TaskActivation
 from mtbench.nn.task_rows import for_heads, row_tasks
+from mtbench_methods.taan.task_activation import TaskActivation
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,8 +24,11 @@ import torch
 from torch import Tensor
 
 from mtbench import LinearData, LinearSolution, Problem, Recipe, Reference, SolverMethod, hookimpl, seed_from, tunable
-from mtbench.nn.descent import State, descend
-from mtbench.nn.latent_bases import (
+from mtbench.linear.descent import State, descend
+from mtbench.linear.optimality import relative, smallest_subgradient
+from mtbench.linear.problems import linear_support
+from mtbench.linear.ridge import light_ridge
+from mtbench_methods.go_mtl.latent_bases import (
     SMALL_SYSTEM,
     balanced,
     initial_bases,
@@ -33,9 +36,6 @@ from mtbench.nn.latent_bases import (
     ridge_bases,
     sparse_coefficients,
 )
-from mtbench.nn.linear_problems import linear_support
-from mtbench.nn.optimality import relative, smallest_subgradient
-from mtbench.nn.ridge import light_ridge
 
 _TOGETHER = 64  # trials that are run at once from several starts
 _DAMPING, _DAMPING_FACTOR = 1e-2, 4.0  # of Newton's method: at its beginning, and by which it changes

@@ -1,6 +1,6 @@
 """Ridge regression and its kin, task by task: what single-task learning is, and where other solvers begin.
 
-Shapes as in `mtbench.nn.linear`: R trials, T tasks, d features, p rows of the weights.
+Shapes as in `mtbench.linear.data`: R trials, T tasks, d features, p rows of the weights.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mtbench.nn.linear import LinearData
-from mtbench.nn.optimality import relative, smallest_subgradient
-from mtbench.nn.solvers import Map, fista, newton, soft_threshold
+from mtbench.linear.data import LinearData
+from mtbench.linear.optimality import relative, smallest_subgradient
+from mtbench.linear.solvers import Map, fista, newton, soft_threshold
 
 
 def features_only(data: LinearData, like: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 Paper: Yang and Hospedales, Deep Multi-task Representation Learning: A Tensor Factorisation Approach, ICLR 2017.
 
 Shapes: T tasks, B rows, b rows of each task, k features, C outputs of a task. The weights of a layer of T equal
-networks are stacked to a tensor with the axis of tasks last and factorised (`mtbench.nn.factors`): LAF into bases and
+networks are stacked to a tensor with the axis of tasks last and factorised (`factors.py`): LAF into bases and
 coefficients of the tasks, W = L S with W laid flat; Tucker into a core and a matrix along each axis; TT into a chain of
 cores. Biases and norms belong to a task. So do the weights of the heads where tasks differ in their number of outputs;
 otherwise they are a layer like the others.
@@ -35,11 +35,11 @@ import torch
 from torch import Tensor, nn
 
 from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, hookimpl, tunable
-from mtbench.nn.alone import learn_alone
 from mtbench.nn.backbones import backbone, backbone_support
 from mtbench.nn.copies import Copies
-from mtbench.nn.factors import LAF, Factors, TensorTrain, Tucker
 from mtbench.nn.heads import Heads, by_task, from_tasks
+from mtbench_methods.dmtrl.factors import LAF, Factors, TensorTrain, Tucker
+from mtbench_methods.dmtrl.single_task import learn_alone
 
 _TOLERANCE = 0.1
 _HEADS = "heads"

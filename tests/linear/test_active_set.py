@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.optimize import nnls
 
-from mtbench.nn.active_set import nonnegative_least
+from mtbench.linear.active_set import nonnegative_least
 
 
 def problems(n: int, rank: int, size: int, width: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

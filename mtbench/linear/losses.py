@@ -1,6 +1,6 @@
 """Squared and logistic losses of linear predictors, from the training rows of U streams.
 
-Shapes as in `mtbench.nn.linear`. Rows come as inputs [U, G, N, d]: G = T where every task has its own rows
+Shapes as in `mtbench.linear.data`. Rows come as inputs [U, G, N, d]: G = T where every task has its own rows
 (padded to the N of the largest task), G = 1 where the tasks share them; labels and row weights are [U, T, N]. A row
 weighs 1 / N_t for a task it has a label for, else 0, so that a weighted sum is the task's mean.
 """
@@ -12,8 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from mtbench.nn.curvature import per_stream, task_product
-from mtbench.nn.linear import LinearData
+from mtbench.linear.curvature import per_stream, task_product
+from mtbench.linear.data import LinearData
 
 
 class SquaredLosses(LinearData):
