@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtbench.errors import DataError
-from mtbench.grid import PlannedCell, plan_cells
-from mtbench.plugins import Plugins
-from mtbench.study import Study
+from mtbench.plan.grid import PlannedCell, plan_cells
+from mtbench.plan.study import Study
+from mtbench.plugins.host import Plugins
 
 
 def supported_cells(

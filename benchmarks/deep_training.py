@@ -28,17 +28,17 @@ from torch.nn import functional as F
 
 from benchmarks.cells import supported_cells
 from benchmarks.devices import device_name, devices, on_cuda, seconds
+from mtbench.contracts.method import GradientMethod
+from mtbench.contracts.recipe import Recipe
+from mtbench.contracts.seeds import seed_from
+from mtbench.contracts.trials import Trial
 from mtbench.data.root import data_root
-from mtbench.grid import PlannedCell, groups
-from mtbench.loading import load_split
-from mtbench.method import GradientMethod
-from mtbench.plugins import load_plugins
-from mtbench.recipe import Recipe
-from mtbench.seeds import seed_from
+from mtbench.plan.grid import PlannedCell, groups
+from mtbench.plugins.host import load_plugins
+from mtbench.plugins.loading import load_split
 from mtbench.tasks import Problem
 from mtbench.training.calibrate import calibrate
 from mtbench.training.gradient import GradientStack
-from mtbench.trials import Trial
 
 GOAL = 0.95
 SAME_EPOCHS = 3  # whose losses must agree before anything is measured

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mtbench.trials import Trial
+from mtbench.contracts.trials import Trial
 
 
 def devices() -> list[torch.device]:

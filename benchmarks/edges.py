@@ -19,7 +19,7 @@ from pathlib import Path
 
 import click
 
-from mtbench.report.cells import CellResults, gather
+from mtbench.plan.cells import CellResults, gather
 from mtbench.report.edges import Edge, Span, edges, spans
 from mtbench.report.entries import Entry, entries
 from mtbench.store import Store, scan
@@ -62,7 +62,7 @@ def _searched(dataset: str, methods: str, splits: int, search: str, out: Path) -
 
 
 def _n_splits(dataset: str) -> int:
-    from mtbench.plugins import load_plugins
+    from mtbench.plugins.host import load_plugins
 
     return load_plugins(()).dataset(dataset).n_splits
 

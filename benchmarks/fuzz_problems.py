@@ -25,7 +25,7 @@ import scipy.sparse
 import torch
 
 from mtbench import DataError, Part, Problem, Rows, Task, TaskKind
-from mtbench.batch import TaskLayout
+from mtbench.contracts.batch import TaskLayout
 from mtbench.metrics import METRICS
 from mtbench.training.data import PartData, batch_of
 

@@ -20,13 +20,13 @@ import numpy as np
 import torch
 
 from benchmarks.cells import supported_cells
+from mtbench.contracts.trials import StackResult, Trial
 from mtbench.data.root import data_root
-from mtbench.grid import PlannedCell, groups
-from mtbench.loading import load_split
 from mtbench.metrics import metric
-from mtbench.plugins import load_plugins
+from mtbench.plan.grid import PlannedCell, groups
+from mtbench.plugins.host import load_plugins
+from mtbench.plugins.loading import load_split
 from mtbench.training import train_stack
-from mtbench.trials import StackResult, Trial
 
 
 def main() -> None:

@@ -24,15 +24,15 @@ import torch
 
 from benchmarks.cells import supported_cells
 from benchmarks.devices import device_name, devices, on_cuda
+from mtbench.contracts.trials import Trial
 from mtbench.data.root import data_root
-from mtbench.grid import PlannedCell, groups
-from mtbench.loading import load_split
-from mtbench.plugins import load_plugins
+from mtbench.plan.grid import PlannedCell, groups
+from mtbench.plugins.host import load_plugins
+from mtbench.plugins.loading import load_split
 from mtbench.tasks import Problem
 from mtbench.testing.problems import MINIATURES, OwnImages, SharedImages, miniature_trials
 from mtbench.training import predicted_bytes, train_stack
 from mtbench.training.memory import TensorBytes, peak_bytes, restart_peak, used_bytes
-from mtbench.trials import Trial
 
 CELLS = (
     ("nn", "digits", 64),

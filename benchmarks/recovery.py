@@ -24,9 +24,9 @@ from scipy.optimize import linear_sum_assignment
 from benchmarks.learned import learned_of
 from mtbench import load
 from mtbench.data.root import data_root
-from mtbench.grid import parse_options
-from mtbench.loading import load_split
-from mtbench.plugins import load_plugins
+from mtbench.plan.grid import parse_options
+from mtbench.plugins.host import load_plugins
+from mtbench.plugins.loading import load_split
 from mtbench.report.intervals import mean_and_interval
 from mtbench.tasks import Array
 

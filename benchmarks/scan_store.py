@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mtbench.recipe import Recipe
+from mtbench.contracts.recipe import Recipe
+from mtbench.contracts.trials import Cell, StackResult, Status, Trial
 from mtbench.store import Store, scan
 from mtbench.store.compact import compact
 from mtbench.store.image import encode, result_id
-from mtbench.trials import Cell, StackResult, Status, Trial
 
 N_TASKS = 12
 

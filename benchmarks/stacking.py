@@ -19,15 +19,15 @@ from statistics import median
 import torch
 
 from benchmarks.cells import supported_cells
+from mtbench.contracts.method import GradientMethod
+from mtbench.contracts.trials import Trial
 from mtbench.data.root import data_root
-from mtbench.grid import PlannedCell, groups
-from mtbench.loading import load_split
-from mtbench.method import GradientMethod
-from mtbench.plugins import load_plugins
+from mtbench.plan.grid import PlannedCell, groups
+from mtbench.plugins.host import load_plugins
+from mtbench.plugins.loading import load_split
 from mtbench.tasks import Problem
 from mtbench.training import train_stack
 from mtbench.training.calibrate import calibrate
-from mtbench.trials import Trial
 
 EPOCHS = 10
 ALONE = 6  # trials trained one at a time per round

@@ -23,7 +23,7 @@ import torch
 
 from benchmarks.devices import device_name, devices, seconds
 from benchmarks.task_loops import CrossStitched, Loop, Related, SingleTasks
-from mtbench.recipe import Recipe
+from mtbench.contracts.recipe import Recipe
 from mtbench.tasks import Part, Problem, Task, TaskKind
 from mtbench.testing.problems import Miniature, miniature_trials
 from mtbench.training.gradient import GradientStack
@@ -48,7 +48,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     # Only here: others measure with what is below, on machines where plugins cannot be installed.
-    from mtbench.plugins import load_plugins
+    from mtbench.plugins.host import load_plugins
 
     plugins, rows = load_plugins(), []
     dataset = alphabets(options.tasks, options.side, options.rows)

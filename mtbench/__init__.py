@@ -11,44 +11,44 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from mtbench.batch import Batch
+    from mtbench.contracts.batch import Batch
+    from mtbench.contracts.dataset import Dataset, NoOptions
+    from mtbench.contracts.engine import Engine, Job, JobFailed
+    from mtbench.contracts.hookspecs import hookimpl
+    from mtbench.contracts.hyperparameters import tunable
+    from mtbench.contracts.method import GradientMethod, LinearSolution, Method, NoParams, SolverMethod
+    from mtbench.contracts.recipe import Recipe
+    from mtbench.contracts.reference import Reference
+    from mtbench.contracts.seeds import seed_from
+    from mtbench.contracts.trials import Status
     from mtbench.data.downloads import fetch, verified
     from mtbench.data.sources import Source
     from mtbench.data.splits import draw_by_group
-    from mtbench.dataset import Dataset, NoOptions
-    from mtbench.engines.base import Engine, Job, JobFailed
-    from mtbench.engines.here import run_job
+    from mtbench.engines.in_process import run_job
     from mtbench.errors import DataError, MtbenchError, PluginError, StoreError, StudyError, UnknownName
-    from mtbench.hookspecs import hookimpl
-    from mtbench.hyperparameters import tunable
     from mtbench.linear.data import LinearData
-    from mtbench.method import GradientMethod, LinearSolution, Method, NoParams, SolverMethod
-    from mtbench.recipe import Recipe
-    from mtbench.reference import Reference
     from mtbench.report.frames import load
-    from mtbench.seeds import seed_from
     from mtbench.tasks import Layout, Part, Problem, Rows, Task, TaskKind
-    from mtbench.trials import Status
 
 _HOMES = {
-    "mtbench.batch": ("Batch",),
-    "mtbench.dataset": ("Dataset", "NoOptions"),
+    "mtbench.contracts.batch": ("Batch",),
+    "mtbench.contracts.dataset": ("Dataset", "NoOptions"),
     "mtbench.data.downloads": ("fetch", "verified"),
-    "mtbench.engines.base": ("Engine", "Job", "JobFailed"),
-    "mtbench.engines.here": ("run_job",),
+    "mtbench.contracts.engine": ("Engine", "Job", "JobFailed"),
+    "mtbench.engines.in_process": ("run_job",),
     "mtbench.errors": ("DataError", "MtbenchError", "PluginError", "StoreError", "StudyError", "UnknownName"),
-    "mtbench.hookspecs": ("hookimpl",),
-    "mtbench.hyperparameters": ("tunable",),
-    "mtbench.method": ("GradientMethod", "LinearSolution", "Method", "NoParams", "SolverMethod"),
+    "mtbench.contracts.hookspecs": ("hookimpl",),
+    "mtbench.contracts.hyperparameters": ("tunable",),
+    "mtbench.contracts.method": ("GradientMethod", "LinearSolution", "Method", "NoParams", "SolverMethod"),
     "mtbench.linear.data": ("LinearData",),
-    "mtbench.recipe": ("Recipe",),
-    "mtbench.reference": ("Reference",),
+    "mtbench.contracts.recipe": ("Recipe",),
+    "mtbench.contracts.reference": ("Reference",),
     "mtbench.report.frames": ("load",),
-    "mtbench.seeds": ("seed_from",),
+    "mtbench.contracts.seeds": ("seed_from",),
     "mtbench.data.splits": ("draw_by_group",),
     "mtbench.data.sources": ("Source",),
     "mtbench.tasks": ("Layout", "Part", "Problem", "Rows", "Task", "TaskKind"),
-    "mtbench.trials": ("Status",),
+    "mtbench.contracts.trials": ("Status",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mtbench.recipe import Recipe
+from mtbench.contracts.recipe import Recipe
+from mtbench.contracts.trials import Cell, StackResult, Status, Trial
 from mtbench.store import Store
-from mtbench.trials import Cell, StackResult, Status, Trial
 
 RMSE = {"higher_is_better": False, "per_task": True, "title": "root mean squared error, mean over tasks"}
 POOLED = {"higher_is_better": False, "per_task": False, "title": "root mean squared error over all rows"}

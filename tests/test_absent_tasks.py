@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from mtbench import Part, Problem, Task, TaskKind
-from mtbench.batch import TaskLayout
+from mtbench.contracts.batch import TaskLayout
 from mtbench.training.data import PartData, batch_of
 
 SIZES = (5, 2, 1)

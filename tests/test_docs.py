@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from mtbench import hookspecs
 from mtbench.cli import main
-from mtbench.plugins import load_plugins
+from mtbench.contracts import hookspecs
+from mtbench.plugins.host import load_plugins
 
 PAGE = (Path(__file__).parents[1] / "docs" / "plugins.md").read_text()
 HOOKS = [name for name, value in vars(hookspecs).items() if name.startswith("mtbench_") and inspect.isfunction(value)]

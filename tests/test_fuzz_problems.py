@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from benchmarks.fuzz_problems import assert_one_line, check, close, random_case, reference
 from mtbench import Batch, DataError, Dataset, GradientMethod, Problem, Recipe, Reference
+from mtbench.contracts.trials import Status
 from mtbench.linear.problems import linear_data
 from mtbench.testing.problems import RECIPE, miniature_trials
 from mtbench.training import train_stack
-from mtbench.trials import Status
 
 SEEDS = st.integers(0, 2**32 - 1)
 

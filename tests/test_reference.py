@@ -11,8 +11,8 @@ from benchmarks.reference import __main__ as command
 from benchmarks.reference import networks
 from benchmarks.reference.comparison import Comparison, compared
 from benchmarks.reference.problems import cases
-from mtbench.method import GradientMethod
-from mtbench.plugins import load_plugins
+from mtbench.contracts.method import GradientMethod
+from mtbench.plugins.host import load_plugins
 
 VECTORS = ("binary shared, missing labels", "regression own, a task absent", "kinds mixed, own, missing labels")
 

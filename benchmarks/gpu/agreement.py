@@ -11,12 +11,12 @@ import numpy as np
 
 from benchmarks.gpu.built_in import cells
 from benchmarks.gpu.figures import Row, Setting
-from mtbench.method import GradientMethod, Method
-from mtbench.recipe import Recipe
+from mtbench.contracts.method import GradientMethod, Method
+from mtbench.contracts.recipe import Recipe
+from mtbench.contracts.trials import StackResult, Trial
 from mtbench.tasks import Array
 from mtbench.testing.problems import Miniature, miniature_trials
 from mtbench.training import train_stack
-from mtbench.trials import StackResult, Trial
 
 EPOCHS = {"float64": 4, "float32": 1}
 """In float32 a few steps of Adam make much of rounding: where a gradient is near 0, a step goes the other way."""

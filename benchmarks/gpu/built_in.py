@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mtbench.method import Method
+from mtbench.contracts.method import Method
 from mtbench.testing.problems import (
     Miniature,
     OwnImages,

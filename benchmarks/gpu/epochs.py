@@ -13,7 +13,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from benchmarks.gpu.built_in import cells, methods
 from benchmarks.gpu.figures import Row, Setting
-from mtbench.method import GradientMethod
+from mtbench.contracts.method import GradientMethod
 from mtbench.testing.problems import Miniature, SharedImages, miniature_trials
 from mtbench.training import data as placement
 from mtbench.training.gradient import GradientStack

@@ -11,9 +11,9 @@ import torch
 from benchmarks.gpu.built_in import methods
 from benchmarks.gpu.figures import Row, Setting
 from benchmarks.gpu.shapes import Shape, shapes
+from mtbench.contracts.trials import Trial
 from mtbench.training import predicted_bytes, train_stack
 from mtbench.training.memory import TensorBytes, peak_bytes, restart_peak, used_bytes
-from mtbench.trials import Trial
 
 WITHIN = 0.1
 

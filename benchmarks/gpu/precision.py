@@ -12,7 +12,7 @@ from benchmarks.devices import seconds
 from benchmarks.gpu.built_in import methods
 from benchmarks.gpu.figures import Row, Setting
 from benchmarks.gpu.shapes import Shape, shapes
-from mtbench.method import GradientMethod
+from mtbench.contracts.method import GradientMethod
 from mtbench.training.gradient import GradientStack
 
 STEPS = 10

@@ -12,10 +12,10 @@ import numpy as np
 
 from benchmarks.gpu.built_in import cells
 from benchmarks.gpu.figures import Row, Setting
-from mtbench.method import GradientMethod
+from mtbench.contracts.method import GradientMethod
+from mtbench.contracts.trials import StackResult, Trial
 from mtbench.testing.problems import Miniature, miniature_trials
 from mtbench.training import Checkpoint, train_stack
-from mtbench.trials import StackResult, Trial
 
 EPOCHS, STOPPED_AT = 6, 3
 

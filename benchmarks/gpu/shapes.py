@@ -12,11 +12,11 @@ from functools import cache
 import numpy as np
 
 from benchmarks.towers import alphabets
-from mtbench.method import Method
-from mtbench.recipe import Recipe
+from mtbench.contracts.method import Method
+from mtbench.contracts.recipe import Recipe
+from mtbench.contracts.trials import Trial
 from mtbench.tasks import Part, Rows, Task, TaskKind
 from mtbench.testing.problems import Miniature, miniature_trials
-from mtbench.trials import Trial
 
 
 @dataclass(frozen=True)

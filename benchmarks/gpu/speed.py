@@ -19,14 +19,14 @@ from benchmarks.devices import seconds
 from benchmarks.gpu.built_in import methods
 from benchmarks.gpu.figures import Row, Setting
 from benchmarks.gpu.shapes import Shape, shapes
-from mtbench.batch import TaskLayout
-from mtbench.hyperparameters import describe
-from mtbench.method import GradientMethod
-from mtbench.seeds import seed_from
+from mtbench.contracts.batch import TaskLayout
+from mtbench.contracts.hyperparameters import describe
+from mtbench.contracts.method import GradientMethod
+from mtbench.contracts.seeds import seed_from
+from mtbench.contracts.trials import LEARNING_RATE, Trial
 from mtbench.training.data import PartData, batch_of
 from mtbench.training.gradient import GradientStack
 from mtbench.training.memory import is_out_of_memory
-from mtbench.trials import LEARNING_RATE, Trial
 
 SAME = (1e-3, 2e-2)  # how far the objectives of one step and of three may be apart, relatively
 ROUND = 0.25  # seconds a side is measured before the next has its turn

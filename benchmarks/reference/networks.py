@@ -18,8 +18,8 @@ from benchmarks.reference import factorised, shared_systems, task_systems
 from benchmarks.reference.comparison import Comparison, compared
 from benchmarks.reference.problems import Case, cases
 from mtbench import GradientMethod
-from mtbench.hyperparameters import describe
-from mtbench.plugins import load_plugins
+from mtbench.contracts.hyperparameters import describe
+from mtbench.plugins.host import load_plugins
 
 OBJECTIVES: Mapping[str, Callable[[Mapping[str, Tensor], Case, Any], Tensor]] = {
     **shared_systems.OBJECTIVES,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mtbench import Batch, Part, Problem, Recipe, Task, TaskKind
-from mtbench.batch import TaskLayout
+from mtbench.contracts.batch import TaskLayout
 from mtbench.testing.problems import OwnImages, OwnMulticlass, OwnRegression, SharedImages, SharedOneVsAll
 from mtbench.training.data import PartData, batch_of
 

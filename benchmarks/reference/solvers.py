@@ -23,7 +23,7 @@ from torch import Tensor
 
 from benchmarks.reference.comparison import Comparison
 from mtbench import LinearSolution, Part, Problem, SolverMethod, Task, TaskKind
-from mtbench.hyperparameters import describe
+from mtbench.contracts.hyperparameters import describe
 from mtbench.linear.active_set import nonnegative_least
 from mtbench.linear.problems import linear_data
 from mtbench.linear.solvers import conjugate_gradients

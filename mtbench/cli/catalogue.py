@@ -15,11 +15,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from mtbench import __version__, names
-from mtbench.hyperparameters import Hyperparameter, describe
-from mtbench.plugin_sources import FILE
-from mtbench.plugins import Plugins
-from mtbench.scale import COUNTS, UNITS
+from mtbench import __version__
+from mtbench.contracts.hyperparameters import Hyperparameter, describe
+from mtbench.contracts.scale import COUNTS, UNITS
+from mtbench.plugins import names
+from mtbench.plugins.host import Plugins
+from mtbench.plugins.sources import FILE
 
 Row = dict[str, Any]
 
@@ -104,7 +105,7 @@ def _inherited(plugins: Plugins) -> list[str]:
 
 def method_rows(plugins: Plugins) -> list[Row]:
     """One record for each method, by name."""
-    from mtbench.method import SolverMethod
+    from mtbench.contracts.method import SolverMethod
 
     return [
         {
@@ -150,7 +151,7 @@ def method_page(plugins: Plugins, name: str) -> Row:
         "summary"; "facts" by name; "hyperparameters" as rows of a table; "units", what defaults and ranges are
         multiples of, by name.
     """
-    from mtbench.method import GradientMethod
+    from mtbench.contracts.method import GradientMethod
 
     method = plugins.method(name)
     rows = [hyperparameter_row(h) for h in describe(method.Params).values()]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from mtbench.names import known_names
+from mtbench.plugins.names import known_names
 
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 

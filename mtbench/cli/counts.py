@@ -14,9 +14,9 @@ from typing import Any
 
 from mtbench.cli.costs import REFIT, SEARCH
 from mtbench.cli.forecast import Forecast, in_words
+from mtbench.contracts.trials import Stack, Status
 from mtbench.engines.progress import latest
-from mtbench.grid import PlannedCell
-from mtbench.trials import Stack, Status
+from mtbench.plan.grid import PlannedCell
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ class Counts:
 
 def _kind(cell: PlannedCell) -> str:
     """The contract that a method fulfils: gradient, solver and so on."""
-    return next((c.__name__ for c in type(cell.method).__mro__ if c.__module__ == "mtbench.method"), "")
+    return next((c.__name__ for c in type(cell.method).__mro__ if c.__module__ == "mtbench.contracts.method"), "")
 
 
 def _phase(stack: Stack) -> str:

@@ -16,10 +16,10 @@ from mtbench.cli.options import by_dataset, data_option, options_of, pairs, plug
 from mtbench.cli.preparing import agreed, progress_shown
 from mtbench.cli.tables import counted, in_bytes, print_table
 from mtbench.cli.terminal import say
+from mtbench.contracts.dataset import Dataset
 from mtbench.data.preparation import OFFLINE, kept_offline, offline
-from mtbench.dataset import Dataset
 from mtbench.errors import DataError
-from mtbench.plugins import Plugins
+from mtbench.plugins.host import Plugins
 
 names_argument = click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_dataset)
 options_option = click.option(

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from mtbench.cli.counts import Counts
 from mtbench.cli.terminal import is_styled, say, warn
-from mtbench.trials import Stack, Status
+from mtbench.contracts.trials import Stack, Status
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from mtbench.grid import PlannedCell
-    from mtbench.watcher import Watcher
+    from mtbench.plan.grid import PlannedCell
+    from mtbench.run.events import Watcher
 
 _LINE_EVERY = 10.0  # seconds between plain lines, where stacks end
 _NEWS_EVERY = 60.0  # where none does

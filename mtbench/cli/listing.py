@@ -12,8 +12,8 @@ from mtbench.cli.catalogue import Row, engine_rows, method_rows, plugin_rows, pr
 from mtbench.cli.options import data_option, plugin_option, plugins_with_warnings
 from mtbench.cli.tables import print_table
 from mtbench.cli.terminal import say
-from mtbench.dataset import Dataset
-from mtbench.plugins import Plugins, load_modules
+from mtbench.contracts.dataset import Dataset
+from mtbench.plugins.host import Plugins, load_modules
 
 
 @click.command("list")

@@ -13,8 +13,8 @@ import click
 
 from mtbench.cli.terminal import say
 from mtbench.errors import MtbenchError, PluginError
-from mtbench.names import known_names
-from mtbench.plugin_contracts import NAME
+from mtbench.plugins.checks import NAME
+from mtbench.plugins.names import known_names
 
 directory_option = click.option(
     "--directory",

@@ -12,10 +12,10 @@ from mtbench.cli.catalogue import remember, remembered
 from mtbench.cli.terminal import warn
 from mtbench.data.root import data_root
 from mtbench.errors import StudyError
-from mtbench.plugins import Plugins, load_modules, load_plugins
+from mtbench.plugins.host import Plugins, load_modules, load_plugins
 
 if TYPE_CHECKING:
-    from mtbench.dataset import Dataset
+    from mtbench.contracts.dataset import Dataset
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -67,7 +67,7 @@ def options_of(dataset: type[Dataset], changes: Mapping[str, Any]) -> Any:
     """A data set's options with some changed; torch is imported only where some are."""
     if not changes:
         return dataset.Options()
-    from mtbench.grid import parse_options
+    from mtbench.plan.grid import parse_options
 
     return parse_options(dataset(), changes)
 

@@ -10,8 +10,8 @@ import click
 
 from mtbench.cli.tables import in_bytes
 from mtbench.cli.terminal import is_dumb, say
+from mtbench.contracts.dataset import Dataset
 from mtbench.data.preparation import watched
-from mtbench.dataset import Dataset
 
 
 def agreed(dataset: type[Dataset], size: str, yes: bool) -> bool:

@@ -20,10 +20,10 @@ from mtbench.cli.terminal import say, warn
 
 if TYPE_CHECKING:
     from mtbench.engines import Engine
-    from mtbench.grid import PlannedCell
-    from mtbench.plugins import Plugins
-    from mtbench.study import Study
-    from mtbench.watcher import Summary
+    from mtbench.plan.grid import PlannedCell
+    from mtbench.plan.study import Study
+    from mtbench.plugins.host import Plugins
+    from mtbench.run.events import Summary
 
 _INTERRUPTED = 130
 
@@ -72,8 +72,8 @@ def run(study_file: Path | None, root: Path, plugin_files: tuple[Path, ...], dry
         engine = None if dry_run else _early_engine(study, ends)
         plugins = plugins_with_warnings(study.plugins, [*study.methods, *study.datasets])
         # Imported late, so that mistakes above are answered without waiting for torch.
-        from mtbench.engines.chosen import engine_class
-        from mtbench.grid import plan_cells
+        from mtbench.engines.by_name import engine_class
+        from mtbench.plan.grid import plan_cells
 
         engine_class(study.engine, plugins)
         cells = plan_cells(study, plugins, root)
@@ -91,7 +91,7 @@ def run(study_file: Path | None, root: Path, plugin_files: tuple[Path, ...], dry
 
 def _warn_of_changes(study: Study, cells: Sequence[PlannedCell], plugins: Plugins) -> None:
     """Code is no part of a trial's identity, nor what sources are made into: either may have changed under results."""
-    from mtbench.provenance import changed_content, changed_plugin_files
+    from mtbench.run.provenance import changed_content, changed_plugin_files
     from mtbench.store import Store, scan
 
     if (study.out / "store.json").exists():
@@ -113,7 +113,7 @@ def _early_engine(study: Study, ends: ExitStack) -> Engine | None:
 
 
 def _later_engine(study: Study, plugins: Plugins, ends: ExitStack) -> Engine:
-    from mtbench.engines.chosen import make_engine
+    from mtbench.engines.by_name import make_engine
 
     engine = make_engine(study.engine, study.devices, plugins)
     ends.callback(_close, engine)
@@ -127,7 +127,7 @@ def _close(engine: Engine) -> None:
 
 def _run(study: Study, cells: Sequence[PlannedCell], plugins: Plugins, root: Path, engine: Engine) -> Summary:
     from mtbench.cli.display import display
-    from mtbench.runner import Runner
+    from mtbench.run.runner import Runner
     from mtbench.store import Store
 
     store = Store.create(study.out)
@@ -215,7 +215,7 @@ def _show_plan(cells: Sequence[PlannedCell], study: Study) -> None:
 
 def _study(path: Path | None, plugin_files: tuple[Path, ...], given: dict[str, Any]) -> Study:
     """The study file, if any, with the options over it."""
-    from mtbench.study import narrowed, read_study, study_from
+    from mtbench.plan.study import narrowed, read_study, study_from
 
     base = read_study(path).model_dump(exclude_unset=True) if path is not None else {}
     if path is None and not (given["methods"] and given["datasets"]):

@@ -13,10 +13,10 @@ from mtbench.cli.listing import data_state
 from mtbench.cli.options import data_option, plugin_option, plugins_with_warnings
 from mtbench.cli.tables import in_bytes, print_table
 from mtbench.cli.terminal import say
-from mtbench.dataset import Dataset
+from mtbench.contracts.dataset import Dataset
+from mtbench.contracts.hyperparameters import describe
 from mtbench.errors import UnknownName
-from mtbench.hyperparameters import describe
-from mtbench.plugins import Plugins, load_modules
+from mtbench.plugins.host import Plugins, load_modules
 
 
 @click.command()

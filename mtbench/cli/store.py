@@ -64,7 +64,7 @@ def list_(directory: Path) -> None:
     Example:
       mtbench store list results/default
     """
-    from mtbench.report.cells import gather
+    from mtbench.plan.cells import gather
     from mtbench.report.labels import labels
     from mtbench.store.scan import scan
     from mtbench.store.store import Store
@@ -140,7 +140,7 @@ def slim(directory: Path, matrices: bool, older_versions: bool, dry_run: bool) -
       mtbench store slim results/default --matrices
       mtbench store slim results/default --older-versions
     """
-    from mtbench.report.selected import replaced_trials, shown_trials
+    from mtbench.plan.selected import replaced_trials, shown_trials
     from mtbench.store.slim import slim as slim_store
     from mtbench.store.store import Store
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
-from mtbench.engines.base import Job
+from mtbench.contracts.engine import Job
+from mtbench.contracts.trials import CONTENT, StackResult
 from mtbench.errors import StoreError
 from mtbench.store.image import verify_image
 from mtbench.tasks.fingerprint import Fingerprint
-from mtbench.trials import CONTENT, StackResult
 
 
 def fault_of(job: Job, answer: object) -> str:

@@ -24,7 +24,7 @@ from mtbench.engines.worker import serve
 
 _PRELOADED = (
     "torch", "torch.func", "h5py",
-    "mtbench.plugins", "mtbench.store.image", "mtbench.training", "mtbench.training.calibrate",
+    "mtbench.plugins.host", "mtbench.store.image", "mtbench.training", "mtbench.training.calibrate",
 )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import subprocess
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from mtbench.engines.base import Engine, Job
+from mtbench.contracts.engine import Engine, Job
 from mtbench.engines.process import ForkServer, Slot
 from mtbench.errors import StudyError
 

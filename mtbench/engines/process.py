@@ -15,8 +15,8 @@ from multiprocessing.reduction import send_handle
 from pathlib import Path
 from typing import IO
 
-from mtbench.engines.base import Job, JobFailed
-from mtbench.trials import Status
+from mtbench.contracts.engine import Job, JobFailed
+from mtbench.contracts.trials import Status
 
 _LOG_LINES = 20
 _LOG_BYTES = 8192

@@ -21,13 +21,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mtbench.engines.base import Job
+from mtbench.contracts.engine import Job
+from mtbench.contracts.trials import CONTENT
 from mtbench.errors import MtbenchError
-from mtbench.plugin_sources import describe_fault
-from mtbench.trials import CONTENT
+from mtbench.plugins.sources import describe_fault
 
 if TYPE_CHECKING:
-    from mtbench.plugins import Plugins
+    from mtbench.plugins.host import Plugins
     from mtbench.tasks import Problem
     from mtbench.tasks.fingerprint import Fingerprint
 
@@ -151,7 +151,7 @@ def _load(
     modules: tuple[str, ...] | None,
     planned: Fingerprint | None,
 ) -> tuple[Problem, Fingerprint]:
-    from mtbench.loading import load_as_planned
+    from mtbench.plugins.loading import load_as_planned
 
     found = _plugins(plugin_files, modules).dataset(dataset)()
     return load_as_planned(found, root, split, found.Options(**dict(options)), planned)
@@ -159,7 +159,7 @@ def _load(
 
 @functools.lru_cache(maxsize=1)
 def _plugins(files: tuple[Path, ...], modules: tuple[str, ...] | None) -> Plugins:
-    from mtbench.plugins import load_modules, load_plugins
+    from mtbench.plugins.host import load_modules, load_plugins
 
     return load_plugins(files) if modules is None else load_modules(modules, files)
 

@@ -8,23 +8,24 @@ Shapes: B batch rows, k features.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import ClassVar
 
 from torch import Tensor, nn
 
+from mtbench.contracts.pretrained import Pretrainable
+from mtbench.contracts.recipe import Recipe
 from mtbench.errors import DataError
 from mtbench.nn.layers import BatchNorm2d, Conv2d, Linear, MaxPool2d
-from mtbench.recipe import Recipe
 from mtbench.tasks import Problem
 
 Activation = Callable[[], nn.Module]
 """Makes the module that is applied after an affine layer."""
 
 
-class Backbone(nn.Module, ABC):
+class Backbone(Pretrainable):
     """Inputs [B, ...] -> features [B, k], stage by stage.
 
     Attributes:
@@ -48,6 +49,10 @@ class Backbone(nn.Module, ABC):
         for i in range(self.n_stages):
             x = self.stage(i, x)
         return x
+
+    def start_from(self, weights: Mapping[str, Tensor]) -> None:
+        """Takes over the parameters and buffers of a backbone like it."""
+        self.load_state_dict(dict(weights), strict=False)
 
 
 def backbone(problem: Problem, recipe: Recipe, activation: Activation = nn.ReLU) -> Backbone:

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from mtbench.contracts.pretrained import Pretrainable
 from mtbench.nn.any_batch import take_any_batch
 
 _DOT = "__"  # stands for the dots of a template's names, which names of parameters cannot hold
 
 
-class Copies(nn.Module):
+class Copies(Pretrainable):
     """T copies of a module, their parameters stacked to [T, ...] under the module's own names ("." written "__").
 
     Args:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mtbench.batch import Batch
+from mtbench.contracts.batch import Batch
 
 # Multipliers of splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014), as
 # signed 64-bit numbers: torch has no unsigned ones.

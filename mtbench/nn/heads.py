@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mtbench.batch import Batch
+from mtbench.contracts.batch import Batch
 from mtbench.nn.copies import Copies
 from mtbench.tasks import Problem
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mtbench.batch import Batch
+from mtbench.contracts.batch import Batch
+from mtbench.contracts.recipe import Recipe
 from mtbench.nn.backbones import backbone
 from mtbench.nn.decay import half_squares
 from mtbench.nn.feedback import Feedback
-from mtbench.recipe import Recipe
 from mtbench.tasks import Problem
 
 _HEAD_STD = 0.01

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mtbench.batch import Batch
+from mtbench.contracts.batch import Batch
 from mtbench.nn.heads import by_task
 
 

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mtbench.contracts.trials import Status
 from mtbench.report.edges import edges
 from mtbench.report.entries import Entry
 from mtbench.report.valued_tasks import tasks_in_means
 from mtbench.tasks.fingerprint import Fingerprint
-from mtbench.trials import Status
 
 _ENVIRONMENT = {
     "torch": "versions of torch",

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from mtbench.report.cells import CellResults
-from mtbench.report.selected import Selected
-from mtbench.report.selection import Candidate
+from mtbench.contracts.trials import Status
+from mtbench.plan.cells import CellResults
+from mtbench.plan.selected import Selected
+from mtbench.plan.selection import Candidate
 from mtbench.tasks import Array
-from mtbench.trials import Status
 
 _OUTER = 0.1
 _OUTER_UNTRIED = 0.2

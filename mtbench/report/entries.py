@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mtbench.report.cells import CellResults
+from mtbench.plan.cells import CellResults
+from mtbench.plan.selected import Selected, select
 from mtbench.report.labels import labels
-from mtbench.report.selected import Selected, select
 
 
 @dataclass(frozen=True, eq=False)

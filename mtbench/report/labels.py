@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mtbench.recipe import NOT_IDENTITY, Recipe
-from mtbench.report.cells import CellResults
+from mtbench.contracts.recipe import NOT_IDENTITY, Recipe
+from mtbench.plan.cells import CellResults
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mtbench.contracts.trials import Status
 from mtbench.errors import UnknownName
+from mtbench.plan.cells import CellResults
 from mtbench.report.cautions import cautions
-from mtbench.report.cells import CellResults
 from mtbench.report.entries import Entry, called, dataset_names, method_names
 from mtbench.report.intervals import mean_and_interval, paired
-from mtbench.trials import Status
 
 BASELINES = ("stl", "stl_deep")
 """Single-task methods that gains are measured against: on each data set the first of them that has results there."""

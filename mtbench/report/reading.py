@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mtbench.errors import MtbenchError
-from mtbench.report.cells import gather
+from mtbench.plan.cells import gather
+from mtbench.plan.selection import RULES, rule_named
 from mtbench.report.entries import Entry, entries
 from mtbench.report.leaderboard import Leaderboard, leaderboard
-from mtbench.report.selection import RULES, rule_named
 from mtbench.store.scan import Scan, StackColumns, scan
 from mtbench.store.store import Store
 

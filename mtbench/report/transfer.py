@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
+from mtbench.contracts.trials import StackResult
 from mtbench.errors import StoreError, StudyError, UnknownName
-from mtbench.report.cells import TrialRow
+from mtbench.plan.cells import TrialRow
 from mtbench.report.entries import Entry, called, dataset_names, method_names
 from mtbench.report.matrices import TRANSFER, LearnedMatrix, axes_of, transfer_directions
 from mtbench.report.reading import read
 from mtbench.store.store import Store
 from mtbench.tasks import Array
-from mtbench.trials import StackResult
 
 _Kept = tuple[int, Mapping[str, Array]]
 """The split of a trial, and its matrices by name."""

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from mtbench.plan.selected import Selected
 from mtbench.report.entries import Entry
-from mtbench.report.selected import Selected
 from mtbench.tasks import Array
 
 _NAMED = 3  # tasks that a sentence names

@@ -12,11 +12,11 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 
+from mtbench.contracts.trials import StackResult, Status, Trial
 from mtbench.errors import StoreError
 from mtbench.store.hdf5 import Column
 from mtbench.store.promises import check_provenance
 from mtbench.tasks import Array
-from mtbench.trials import StackResult, Status, Trial
 
 _PER_TRIAL = ("best_epoch", "train_seconds", "n_parameters", "residual")
 

@@ -11,10 +11,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mtbench.contracts.trials import FINAL, Status, stack_id
 from mtbench.errors import StoreError
 from mtbench.store.pack import NAME
 from mtbench.tasks import Array
-from mtbench.trials import FINAL, Status, stack_id
 
 _TEXTS = ("trials/id", "trials/status", "trials/reason", "trials/phase")
 _WHOLE = ("trials/split", "trials/seed", "trials/epochs")

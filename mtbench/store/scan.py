@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
+from mtbench.contracts.trials import CONTENT, FINAL
 from mtbench.errors import StoreError
 from mtbench.store.files import Source, path_of
 from mtbench.store.store import Store
@@ -20,7 +21,6 @@ from mtbench.store.summary import read_named
 from mtbench.store.verify import Checked
 from mtbench.tasks import Array
 from mtbench.tasks.fingerprint import Fingerprint
-from mtbench.trials import CONTENT, FINAL
 
 
 @dataclass(eq=False)

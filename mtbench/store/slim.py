@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from mtbench.contracts.trials import StackResult
 from mtbench.store import packing
 from mtbench.store.claims import Claim
 from mtbench.store.columns import to_columns
@@ -27,7 +28,6 @@ from mtbench.store.store import Store
 from mtbench.store.survey import checked_bytes, sounds, superseded
 from mtbench.store.verify import Checked
 from mtbench.tasks import Array
-from mtbench.trials import StackResult
 
 MARK = "slimmed"
 """Key of the provenance of a slimmed stack: how many of its trials kept their details."""

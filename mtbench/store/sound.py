@@ -6,12 +6,12 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from mtbench.contracts.trials import FINAL
 from mtbench.errors import StoreError
 from mtbench.store.files import Source, StackFiles, exists, path_of
 from mtbench.store.pack import NAME
 from mtbench.store.summary import read_summary
 from mtbench.store.verify import check_content
-from mtbench.trials import FINAL
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from mtbench.contracts.trials import FINAL, StackResult
 from mtbench.errors import StoreError
 from mtbench.store import claims
 from mtbench.store.claims import Claim
@@ -27,7 +28,6 @@ from mtbench.store.pack import SUFFIX, check_pack
 from mtbench.store.publish import Step, explained, no_step, publish
 from mtbench.store.summary import read_named
 from mtbench.store.verify import Checked, check_stack
-from mtbench.trials import FINAL, StackResult
 
 STORE_FORMAT = 1
 _OWN = {"store.json", "stacks", "divisions", "claims", "tmp", "checkpoints", "logs"}

@@ -19,12 +19,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from mtbench.contracts.trials import Trial
 from mtbench.errors import StoreError
 from mtbench.store.hdf5 import Column, plain_file_size
 from mtbench.store.pack import Member
 from mtbench.store.promises import check_name, check_summary
 from mtbench.tasks import Array
-from mtbench.trials import Trial
 
 FILE_FORMAT = 1
 """Version of a stack file's layout."""

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mtbench.contracts.trials import StackResult
 from mtbench.errors import StoreError
 from mtbench.store.image import verify_image
 from mtbench.store.pack import Member
 from mtbench.store.promises import check_name
-from mtbench.trials import StackResult
 
 
 @dataclass(frozen=True)

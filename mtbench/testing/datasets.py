@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mtbench.dataset import Dataset
+from mtbench.contracts.dataset import Dataset
+from mtbench.contracts.hyperparameters import describe
+from mtbench.contracts.recipe import Recipe
+from mtbench.contracts.reference import Reference
+from mtbench.contracts.scoring import check_scoring, metrics_by_part
 from mtbench.errors import DataError
-from mtbench.hyperparameters import describe
-from mtbench.loading import load_split
 from mtbench.metrics import metric, prediction_width
-from mtbench.recipe import Recipe
-from mtbench.reference import Reference
-from mtbench.scoring import check_scoring, metrics_by_part
+from mtbench.plugins.loading import load_split
 from mtbench.tasks import Array, Problem
 
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")

@@ -7,10 +7,10 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+from mtbench.contracts.trials import Stack, Status
 from mtbench.engines import Engine, Job, JobFailed
 from mtbench.engines.worker import answer
-from mtbench.grid import PlannedCell
-from mtbench.trials import Stack, Status
+from mtbench.plan.grid import PlannedCell
 
 
 class InlineEngine(Engine):

@@ -15,18 +15,18 @@ import numpy as np
 import pytest
 import torch
 
-from mtbench.batch import Batch, TaskLayout
-from mtbench.grid import hyperparameters
-from mtbench.hyperparameters import Value, describe
-from mtbench.method import GradientMethod, Method
+from mtbench.contracts.batch import Batch, TaskLayout
+from mtbench.contracts.hyperparameters import Value, describe
+from mtbench.contracts.method import GradientMethod, Method
+from mtbench.contracts.trials import LEARNING_RATE, StackResult, Status, Trial
 from mtbench.metrics import metric
-from mtbench.plugin_contracts import check_method
-from mtbench.search import settings
+from mtbench.plan.grid import hyperparameters
+from mtbench.plan.search import settings
+from mtbench.plugins.checks import check_method
 from mtbench.tasks import Array, Problem
 from mtbench.testing.problems import MINIATURES, Miniature, miniature_trials
 from mtbench.training import train_stack
 from mtbench.training.data import PartData, batch_of
-from mtbench.trials import LEARNING_RATE, StackResult, Status, Trial
 
 CPU = torch.device("cpu")
 _NOWHERE = Path()  # generated data need no data root

@@ -14,16 +14,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from mtbench.contracts.dataset import Dataset
+from mtbench.contracts.hyperparameters import Value
+from mtbench.contracts.method import GradientMethod, Method
+from mtbench.contracts.recipe import Recipe
+from mtbench.contracts.reference import Reference
+from mtbench.contracts.seeds import seed_from
+from mtbench.contracts.trials import Cell, Trial
 from mtbench.data.splits import draw_by_group
-from mtbench.dataset import Dataset
-from mtbench.grid import hyperparameters
-from mtbench.hyperparameters import Value
-from mtbench.method import GradientMethod, Method
-from mtbench.recipe import Recipe
-from mtbench.reference import Reference
-from mtbench.seeds import seed_from
+from mtbench.plan.grid import hyperparameters
 from mtbench.tasks import Array, Part, Problem, Rows, Task, TaskKind
-from mtbench.trials import Cell, Trial
 
 N_FEATURES = 5
 RECIPE = Recipe(hidden=8, learning_rate=0.02, batch_size=16, max_epochs=15, keep="all", dtype="float64")

@@ -9,9 +9,9 @@ from collections.abc import Collection
 import torch
 from torch import Tensor, nn
 
+from mtbench.contracts.method import Method
+from mtbench.contracts.recipe import Recipe
 from mtbench.errors import PluginError
-from mtbench.method import Method
-from mtbench.recipe import Recipe
 
 _MIXED_DTYPES = re.compile(r"same dtype|Double|Float and|Half|BFloat16|dtype.* but (got|found)", re.IGNORECASE)
 

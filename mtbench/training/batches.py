@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mtbench.contracts.recipe import Recipe
+from mtbench.contracts.seeds import seed_from
+from mtbench.contracts.trials import Trial
 from mtbench.errors import DataError
-from mtbench.recipe import Recipe
-from mtbench.seeds import seed_from
 from mtbench.tasks import Array, Problem
 from mtbench.training.augment import varied
 from mtbench.training.data import Columns, PartData, sent
-from mtbench.trials import Trial
 
 _PURPOSES = ("order", "augmentation")
 

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from mtbench.dataset import Dataset
-from mtbench.method import GradientMethod, Method
+from mtbench.contracts.dataset import Dataset
+from mtbench.contracts.method import GradientMethod, Method
+from mtbench.contracts.trials import Trial
 from mtbench.tasks import Problem
 from mtbench.training.exactness import repeatable
 from mtbench.training.footprint import Footprint
@@ -21,7 +22,6 @@ from mtbench.training.memory import is_out_of_memory
 from mtbench.training.prepared import prepared
 from mtbench.training.stack import train_stack
 from mtbench.training.stacked import Bases
-from mtbench.trials import Trial
 
 _CANDIDATES = (1, 4, 16, 64, 256, 1024)
 _GRADIENT_SECONDS = 0.1  # measured time per candidate
@@ -97,7 +97,7 @@ def _pieces(method: Method, problems: Mapping[int, Problem], trials: Sequence[Tr
 
 
 def _sizes(n_trials: int, most: int) -> list[int]:
-    """The sizes of stacks, of several trials, that a group may be divided into: see `mtbench.grid.divide`."""
+    """The sizes of stacks, of several trials, that a group may be divided into: see `mtbench.plan.grid.divide`."""
     fewest = -(-n_trials // most)
     counts = range(fewest, max(fewest, 8) + 1)
     sizes = {size for n in counts for size in (n_trials // n, -(-n_trials // n))}

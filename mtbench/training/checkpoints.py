@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mtbench.contracts.trials import Trial
 from mtbench.tasks import Array
-from mtbench.trials import Trial
 
 Arrays = Mapping[str, Array]
 

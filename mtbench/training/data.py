@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtbench.batch import Batch, TaskLayout
+from mtbench.contracts.batch import Batch, TaskLayout
 from mtbench.errors import DataError
 from mtbench.tasks import Array, Problem, Rows
 

@@ -17,9 +17,10 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
-from mtbench.dataset import Dataset
-from mtbench.method import GradientMethod, Method
-from mtbench.scoring import metrics_by_part
+from mtbench.contracts.dataset import Dataset
+from mtbench.contracts.method import GradientMethod, Method
+from mtbench.contracts.scoring import metrics_by_part
+from mtbench.contracts.trials import Trial
 from mtbench.tasks import Problem, Rows
 from mtbench.training.data import part_bytes, shared_bytes
 from mtbench.training.exactness import repeatable
@@ -27,7 +28,6 @@ from mtbench.training.gradient import GradientStack
 from mtbench.training.memory import AllocatedBytes, TensorBytes, available_bytes, meter
 from mtbench.training.prepared import prepared
 from mtbench.training.stacked import Bases
-from mtbench.trials import Trial
 
 _SMALL = (2, 3)
 _ROUNDED = 2**17  # bytes of state from which it does not matter that a GPU's allocator gives 512 at a time

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtbench.dataset import Dataset
+from mtbench.contracts.dataset import Dataset
+from mtbench.contracts.method import GradientMethod
+from mtbench.contracts.trials import LEARNING_RATE, Trial
 from mtbench.errors import PluginError
-from mtbench.method import GradientMethod
 from mtbench.metrics import Metric, metric
 from mtbench.tasks import Array, Problem
 from mtbench.training.author_checks import check_graph
@@ -26,7 +27,6 @@ from mtbench.training.memory import is_out_of_memory
 from mtbench.training.optimisers import clip_, optimiser_for
 from mtbench.training.progress import EpochListener, Progress
 from mtbench.training.stacked import Bases, StackedModels, StackState
-from mtbench.trials import LEARNING_RATE, Trial
 
 _LEAVE = 0.75  # finished trials are taken out once this share or less of those held still trains
 

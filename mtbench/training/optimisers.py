@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-from mtbench.recipe import Recipe
+from mtbench.contracts.recipe import Recipe
 
 _LARGE = 2**18  # parameters of one model from which on memory bounds a step of Adam, and passes over it count
 

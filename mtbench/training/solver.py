@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtbench.hyperparameters import describe
+from mtbench.contracts.hyperparameters import describe
+from mtbench.contracts.method import LinearSolution, SolverMethod
+from mtbench.contracts.trials import Trial
 from mtbench.linear.problems import linear_data
-from mtbench.method import LinearSolution, SolverMethod
 from mtbench.tasks import Array, Problem
 from mtbench.training.author_checks import broken_promise
 from mtbench.training.data import PartData, rows_on
 from mtbench.training.evaluate import Chunk, Evaluator
 from mtbench.training.progress import EpochListener, Progress
 from mtbench.training.stacked import StackState, method_params
-from mtbench.trials import Trial
 
 
 class SolverStack:

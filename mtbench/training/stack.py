@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import torch
 
-from mtbench.dataset import Dataset
+from mtbench.contracts.dataset import Dataset
+from mtbench.contracts.method import GradientMethod, Method, SolverMethod
+from mtbench.contracts.scoring import check_scoring, metrics_by_part
+from mtbench.contracts.seeds import seed_from
+from mtbench.contracts.trials import StackResult, Status, Trial
 from mtbench.errors import PluginError
-from mtbench.method import GradientMethod, Method, SolverMethod
-from mtbench.scoring import check_scoring, metrics_by_part
-from mtbench.seeds import seed_from
 from mtbench.tasks import Array, Problem
 from mtbench.training.checkpoints import Checkpoint
 from mtbench.training.evaluate import finite_rows
@@ -23,7 +24,6 @@ from mtbench.training.prepared import prepared, untrained_tasks
 from mtbench.training.progress import EpochListener
 from mtbench.training.solver import SolverStack
 from mtbench.training.stacked import Bases
-from mtbench.trials import StackResult, Status, Trial
 
 _DIVERGED = "The loss or a parameter stopped being finite."
 _UNJUDGED = (

@@ -20,18 +20,18 @@ from torch.func import functional_call, vmap
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mtbench.batch import TaskLayout
+from mtbench.contracts.batch import TaskLayout
+from mtbench.contracts.hyperparameters import describe
+from mtbench.contracts.method import GradientMethod, Method
+from mtbench.contracts.recipe import Recipe
+from mtbench.contracts.seeds import seed_from
+from mtbench.contracts.trials import LEARNING_RATE, Trial
 from mtbench.errors import PluginError
-from mtbench.hyperparameters import describe
-from mtbench.method import GradientMethod, Method
 from mtbench.nn.any_batch import take_any_batch
 from mtbench.nn.mapped import aligned
-from mtbench.recipe import Recipe
-from mtbench.seeds import seed_from
 from mtbench.tasks import Array, Problem
 from mtbench.training.author_checks import check_model, check_names, mixed_dtypes, tensor_objective
 from mtbench.training.data import Columns, batch_of
-from mtbench.trials import LEARNING_RATE, Trial
 
 _NOT_PLUGINS = (Path(__file__).parents[1], Path(torch.__file__).parent)
 

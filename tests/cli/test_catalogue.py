@@ -9,7 +9,7 @@ import pytest
 
 from mtbench.cli import catalogue
 from mtbench.errors import PluginError, UnknownName
-from mtbench.plugins import load_modules, load_plugins
+from mtbench.plugins.host import load_modules, load_plugins
 
 MINE = """
 from mtbench import Reference, hookimpl

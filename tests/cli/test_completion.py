@@ -5,7 +5,7 @@ import pytest
 from click.shell_completion import ShellComplete
 
 from mtbench.cli import completion, main
-from mtbench.names import Names
+from mtbench.plugins.names import Names
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from mtbench.cli import display as display_module
 from mtbench.cli.counts import Counts
 from mtbench.cli.display import Harmless, LiveTable, PlainDisplay, display
 from mtbench.cli.frame import frame
-from mtbench.trials import Stack, Status, Trial
+from mtbench.contracts.trials import Stack, Status, Trial
 
 
 class Clock:
@@ -142,7 +142,7 @@ def test_a_stack_that_has_told_nothing_yet_is_shown_by_its_phase(clock, cell, tm
 
 
 def test_a_solver_has_no_epochs_to_tell(clock, cell, tmp_path):
-    from mtbench.method import SolverMethod
+    from mtbench.contracts.method import SolverMethod
 
     class Solver(SolverMethod):
         def solve(self, data, params): ...

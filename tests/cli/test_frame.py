@@ -39,7 +39,7 @@ def test_completing_names_imports_nothing_heavy():
     code = """
 import sys
 from click.shell_completion import ShellComplete
-from mtbench import names
+from mtbench.plugins import names
 from mtbench.cli import main
 names.known_names = lambda: names.Names("", ["stl"], ["digits"])
 import mtbench.cli.completion
@@ -100,7 +100,7 @@ def test_a_broken_plugin_file_is_one_line_and_no_traceback(mtbench, tmp_path):
 
 
 def test_warnings_of_plugins_go_to_stderr_and_the_command_goes_on(mtbench, monkeypatch, tmp_path):
-    from mtbench.plugins import Plugins
+    from mtbench.plugins.host import Plugins
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 

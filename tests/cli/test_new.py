@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 
-from mtbench.plugins import load_plugins
+from mtbench.plugins.host import load_plugins
 
 
 @pytest.mark.parametrize("kind", ["method", "dataset"])

@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from mtbench.cli import main
+from mtbench.contracts.trials import Status
 from mtbench.store import Store
-from mtbench.trials import Status
 
 
 @pytest.fixture

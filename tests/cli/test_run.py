@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.kill_drill import children
-from mtbench.runner import Runner
+from mtbench.run.runner import Runner
 from mtbench.store import Store
 from mtbench.store.publish import explained
 

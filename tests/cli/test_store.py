@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from mtbench.contracts.trials import Status
 from mtbench.store import Store
-from mtbench.trials import Status
 
 PLUGIN = Path(__file__).parents[1] / "tiny_plugin.py"
 

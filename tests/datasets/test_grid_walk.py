@@ -12,11 +12,11 @@ import pytest
 from official_files import WRITERS
 
 from mtbench import Dataset, Layout, Method, Part, Problem, Recipe
-from mtbench.grid import hyperparameters
-from mtbench.method import GradientMethod
-from mtbench.plugins import load_plugins
+from mtbench.contracts.method import GradientMethod
+from mtbench.contracts.trials import Cell, Status, Trial
+from mtbench.plan.grid import hyperparameters
+from mtbench.plugins.host import load_plugins
 from mtbench.training import train_stack
-from mtbench.trials import Cell, Status, Trial
 
 PLUGINS = load_plugins(())
 METHODS = sorted(n for n, m in PLUGINS.methods.items() if m.__module__.startswith("mtbench_methods."))

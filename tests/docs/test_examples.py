@@ -17,8 +17,8 @@ import pytest
 from click.testing import CliRunner
 
 from mtbench.cli import main
-from mtbench.plugins import load_plugins
-from mtbench.study import study_from
+from mtbench.plan.study import study_from
+from mtbench.plugins.host import load_plugins
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.md"))]

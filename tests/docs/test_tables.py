@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from mtbench import load
-from mtbench.plugins import load_plugins
-from mtbench.recipe import Recipe
+from mtbench.contracts.recipe import Recipe
+from mtbench.contracts.trials import FINAL, Status
+from mtbench.plan.selection import RULES
+from mtbench.plan.study import Study
+from mtbench.plugins.host import load_plugins
 from mtbench.report.formats import RECORD_FIELDS, as_json
 from mtbench.report.leaderboard import TaskRow
 from mtbench.report.reading import read
-from mtbench.report.selection import RULES
-from mtbench.study import Study
-from mtbench.trials import FINAL, Status
 
 DOCS = Path(__file__).parents[2] / "docs"
 DATASETS = load_plugins().datasets

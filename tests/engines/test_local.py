@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from mtbench.contracts.trials import Status
 from mtbench.engines import Job, JobFailed, LocalEngine
 from mtbench.engines.local import _slots
 from mtbench.errors import StudyError
-from mtbench.grid import plan_cells
-from mtbench.plugins import load_plugins
+from mtbench.plan.grid import plan_cells
+from mtbench.plan.study import Study
+from mtbench.plugins.host import load_plugins
 from mtbench.store import decode
-from mtbench.study import Study
-from mtbench.trials import Status
 
 PLUGIN = Path(__file__).parents[1] / "tiny_plugin.py"
 

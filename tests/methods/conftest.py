@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from mtbench import Batch, GradientMethod, LinearData, LinearSolution, Part, Problem, SolverMethod, Task, TaskKind
-from mtbench.batch import TaskLayout
-from mtbench.hyperparameters import describe
+from mtbench.contracts.batch import TaskLayout
+from mtbench.contracts.hyperparameters import describe
+from mtbench.contracts.trials import StackResult
 from mtbench.linear.problems import linear_data
 from mtbench.testing.methods import assert_same
 from mtbench.testing.problems import (
@@ -26,7 +27,6 @@ from mtbench.testing.problems import (
 )
 from mtbench.training import train_stack
 from mtbench.training.data import PartData, batch_of
-from mtbench.trials import StackResult
 
 MINIATURES = (OwnRegression, SharedRegression, SharedOneVsAll)
 

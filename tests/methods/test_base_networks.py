@@ -8,7 +8,7 @@ from mtbench_methods.amtfl import AMTFL, AMTFLParams
 from mtbench_methods.cnn import CNN, MTCNN
 from mtbench_methods.nn import MTNN, NN
 
-from mtbench.hyperparameters import describe
+from mtbench.contracts.hyperparameters import describe
 from mtbench.testing.problems import RECIPE, OwnMulticlass, OwnRegression, SharedOneVsAll, SharedRegression
 
 PAIRS = [(NN(), MTNN()), (CNN(), MTCNN())]

@@ -12,7 +12,7 @@ from mtbench_methods.cross_stitch import CrossStitch, mixed
 from mtbench_methods.stl_deep import DeepSTL
 
 from mtbench import Recipe
-from mtbench.hyperparameters import describe
+from mtbench.contracts.hyperparameters import describe
 from mtbench.testing.problems import RECIPE, OwnImages, OwnMulticlass, OwnRegression, SharedImages, SharedRegression
 
 METHOD = CrossStitch()

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from mtbench import GradientMethod
-from mtbench.hyperparameters import describe
-from mtbench.plugins import load_plugins
+from mtbench.contracts.hyperparameters import describe
+from mtbench.contracts.trials import StackResult, Status
+from mtbench.plugins.host import load_plugins
 from mtbench.testing.methods import assert_same
 from mtbench.testing.problems import Miniature, OwnImages, SharedImages, miniature_trials
 from mtbench.training import train_stack
-from mtbench.trials import StackResult, Status
 
 METHODS = ("hard_sharing", "stl_deep", "cross_stitch", "mmoe", "mrn", "soft_order", "taan", "taan_trace_norm")
 CASES = {

@@ -10,9 +10,10 @@ from mtbench_methods import dmtrl
 from mtbench_methods.dmtrl import DMTRLLAF, DMTRLTT, DMTRLTucker, inputs_first, outputs_first
 from mtbench_methods.dmtrl.single_task import learn_alone
 
-from mtbench.hyperparameters import describe
+from mtbench.contracts.hyperparameters import describe
+from mtbench.contracts.trials import Status
 from mtbench.nn.backbones import backbone
-from mtbench.search import settings
+from mtbench.plan.search import settings
 from mtbench.testing.problems import (
     RECIPE,
     OwnImages,
@@ -22,7 +23,6 @@ from mtbench.testing.problems import (
     SharedOneVsAll,
     SharedRegression,
 )
-from mtbench.trials import Status
 
 METHODS = (DMTRLLAF, DMTRLTucker, DMTRLTT)
 MINIATURES = (SharedOneVsAll, SharedRegression, OwnRegression, OwnMulticlass)

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from mtbench import Batch, GradientMethod, Problem, Recipe, Reference
+from mtbench.contracts.trials import StackResult, Status
 from mtbench.nn.any_batch import take_any_batch
 from mtbench.nn.copies import Copies
 from mtbench.nn.layers import BatchNorm2d
 from mtbench.testing.problems import SharedRegression, miniature_trials
 from mtbench.training import train_stack
-from mtbench.trials import StackResult, Status
 
 LAYERS: dict[str, tuple[Callable[..., nn.Module], tuple[int, ...]]] = {
     "one": (nn.BatchNorm1d, ()),

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mtbench.batch import Batch, TaskLayout
+from mtbench.contracts.batch import Batch, TaskLayout
 from mtbench.nn.copies import Copies
 from mtbench.nn.heads import Heads, task_features
 from mtbench.testing.problems import OwnMulticlass, SharedOneVsAll

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mtbench.batch import Batch, TaskLayout
+from mtbench.contracts.batch import Batch, TaskLayout
 from mtbench.nn.heads import Heads
 from mtbench.nn.task_rows import for_heads, row_tasks, task_rows
 from mtbench.testing.problems import OwnMulticlass, SharedRegression

@@ -1,7 +1,7 @@
 import pytest
 
+from mtbench.contracts.trials import Status
 from mtbench.report.reading import read
-from mtbench.trials import Status
 
 
 def warnings_of(writer):

@@ -8,13 +8,13 @@ import random
 import numpy as np
 import pytest
 
+from mtbench.contracts.trials import Status
 from mtbench.report import formats
 from mtbench.report.reading import read
 from mtbench.report.text import as_text
 from mtbench.store import Store, encode, scan
 from mtbench.store.image import HEADER_SIZE
 from mtbench.store.summary import header
-from mtbench.trials import Status
 
 ADDED = ["x", "role", "base", "metrics/test/rmse", "refit", "ranges", "tolerance", "content"]
 JUNK = [None, True, -1, 0, 3, 1e308, 2**70, "", "x", "\n|\x1b[", [], [1], ["a"], {}, {"a": 1}, {"a": {"b": []}}, [[]]]

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
+from mtbench.contracts.trials import Status
 from mtbench.report.formats import as_csv, as_json, as_latex, as_markdown
 from mtbench.report.reading import read
 from mtbench.report.tables import best_of
 from mtbench.report.text import as_text
-from mtbench.trials import Status
 
 ROW_KEYS = [
     "method", "dataset", "metric", "mean", "ci95", "n_splits", "n_trials", "n_failed", "selection", "train_seconds",

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 import mtbench
+from mtbench.contracts.trials import Status
 from mtbench.errors import StoreError
 from mtbench.store import Store
-from mtbench.trials import Status
 
 
 @pytest.fixture

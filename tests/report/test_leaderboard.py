@@ -2,12 +2,12 @@ import math
 
 import pytest
 
+from mtbench.contracts.trials import Status
 from mtbench.errors import UnknownName
 from mtbench.report.intervals import mean_and_interval, paired
 from mtbench.report.leaderboard import Gain
 from mtbench.report.reading import read
 from mtbench.store import Store
-from mtbench.trials import Status
 
 
 def board_of(writer, rule="per_split", **only):

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mtbench.contracts.trials import Status
 from mtbench.errors import StoreError, StudyError, UnknownName
 from mtbench.report.figures import picture
 from mtbench.report.matrices import Axis, LearnedMatrix
 from mtbench.report.matrix_text import ASCII, UNICODE, as_csv, as_json, as_view, shades_for
 from mtbench.report.transfer import learned_matrix
 from mtbench.store import Store
-from mtbench.trials import Status
 
 TASKS = ("easy", "middle", "hard")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtbench.recipe import Recipe
+from mtbench.contracts.recipe import Recipe
+from mtbench.contracts.trials import Cell, StackResult, Status, Trial
 from mtbench.store import Store
-from mtbench.trials import Cell, StackResult, Status, Trial
 
 MakeResult = Callable[..., StackResult]
 

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
+from mtbench.contracts.trials import Status
 from mtbench.store import claims
 from mtbench.store.image import result_id
-from mtbench.trials import Status
 
 STACK = "ab" * 32
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from mtbench.contracts.trials import Status
 from mtbench.errors import StoreError
 from mtbench.store import Store, claims, encode, packing, scan
 from mtbench.store.compact import compact
 from mtbench.store.image import result_id
 from mtbench.store.packing import PACKING_STEPS
 from mtbench.store.publish import STEPS
-from mtbench.trials import Status
 
 KILLED = [Status.KILLED] * 3
 

@@ -8,11 +8,11 @@ import h5py
 import numpy as np
 import pytest
 
+from mtbench.contracts.trials import Status, Trial
 from mtbench.errors import StoreError
 from mtbench.store import decode, encode
 from mtbench.store.columns import to_columns
 from mtbench.store.image import payload_sha256, verify_image
-from mtbench.trials import Status, Trial
 
 
 def same(left: object, right: object) -> bool:

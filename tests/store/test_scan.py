@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from mtbench.contracts.trials import Status
 from mtbench.store import scan
 from mtbench.store.image import result_id
 from mtbench.store.summary import HEADER_SIZE, header
-from mtbench.trials import Status
 
 
 def test_a_scan_gives_the_columns_that_were_published(store, result):

@@ -11,15 +11,15 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from mtbench.contracts.trials import Status
 from mtbench.errors import StoreError
-from mtbench.report.selected import replaced_trials
+from mtbench.plan.selected import replaced_trials
 from mtbench.store import Store, encode, packing, scan
 from mtbench.store.compact import compact
 from mtbench.store.image import result_id
 from mtbench.store.packing import PACKING_STEPS
 from mtbench.store.publish import STEPS
 from mtbench.store.slim import slim, without_details
-from mtbench.trials import Status
 
 SPLITS = range(4)
 

@@ -8,11 +8,11 @@ import sys
 import numpy as np
 import pytest
 
+from mtbench.contracts.trials import FINAL, Status
 from mtbench.errors import StoreError
 from mtbench.store import Store, encode
 from mtbench.store.image import result_id
 from mtbench.store.leftovers import clear_leftovers
-from mtbench.trials import FINAL, Status
 
 
 def test_a_store_is_made_once_and_keeps_its_uuid(tmp_path):

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from mtbench import GradientMethod, LinearSolution, PluginError, Reference, SolverMethod
+from mtbench.contracts.trials import Cell, Trial
 from mtbench.testing.problems import RECIPE, OwnRegression
 from mtbench.training import train_stack
-from mtbench.trials import Cell, Trial
 
 
 class Net(nn.Module):

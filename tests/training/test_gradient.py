@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from mtbench import Batch, GradientMethod, PluginError, Problem, Recipe, Reference, tunable
+from mtbench.contracts.trials import Status
 from mtbench.testing.problems import OwnRegression, SharedOneVsAll, miniature_trials
 from mtbench.training import stack as stack_module
 from mtbench.training import train_stack
 from mtbench.training.gradient import GradientStack
-from mtbench.trials import Status
 
 NOWHERE = Path()
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from mtbench.recipe import Recipe
+from mtbench.contracts.recipe import Recipe
 from mtbench.training.optimisers import clip_, optimiser_for
 
 

@@ -16,11 +16,11 @@ from mtbench_methods.stl import STL
 from mtbench_methods.stl_deep import DeepSTL as STLDeep
 
 from mtbench import DataError, Part, Problem, Recipe, Reference, Task, TaskKind
-from mtbench.dataset import Dataset
-from mtbench.seeds import seed_from
+from mtbench.contracts.dataset import Dataset
+from mtbench.contracts.seeds import seed_from
+from mtbench.contracts.trials import StackResult, Status
 from mtbench.testing.problems import OwnMulticlass, OwnRegression, SharedRegression, miniature_trials
 from mtbench.training import train_stack
-from mtbench.trials import StackResult, Status
 
 W = np.random.default_rng(0).normal(size=(6, 12))
 SIZES = {"train": 200, "validation": 100, "test": 200}

@@ -2,7 +2,7 @@ import torch
 from mtbench_mean_regularized import CommonAndOwn, MeanRegularized, MeanRegularizedParams, mtbench_methods
 from torch import Tensor
 
-from mtbench.batch import Batch, TaskLayout
+from mtbench.contracts.batch import Batch, TaskLayout
 from mtbench.testing import MethodContract
 from mtbench.testing.problems import SharedRegression
 

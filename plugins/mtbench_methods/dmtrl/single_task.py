@@ -13,11 +13,11 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from mtbench.batch import Batch, TaskLayout
+from mtbench.contracts.batch import Batch, TaskLayout
+from mtbench.contracts.recipe import Recipe
 from mtbench.nn.copies import Copies
 from mtbench.nn.decay import half_squares
 from mtbench.nn.heads import Heads, task_features
-from mtbench.recipe import Recipe
 from mtbench.tasks import Array, Part, Problem
 
 

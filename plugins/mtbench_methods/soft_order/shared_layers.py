@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mtbench.batch import Batch
+from mtbench.contracts.batch import Batch
+from mtbench.contracts.recipe import Recipe
 from mtbench.nn.backbones import as_images, backbone, backbone_name
 from mtbench.nn.heads import by_task
 from mtbench.nn.task_rows import row_tasks, task_rows
-from mtbench.recipe import Recipe
 from mtbench.tasks import Problem
 
 

@@ -1,0 +1,171 @@
+"""The Method contract: what an author writes, and what the harness promises in return.
+
+Shapes: T tasks, B batch rows, d features, k latent features, O outputs of all tasks, R trials in a stack.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from mtbench.contracts.batch import Batch
+from mtbench.contracts.pretrained import Pretrainable
+from mtbench.contracts.recipe import Recipe
+from mtbench.contracts.reference import Reference
+from mtbench.linear.data import LinearData
+from mtbench.tasks import Problem
+
+
+@dataclass(frozen=True)
+class NoParams:
+    """The hyperparameters of a method that has none of its own."""
+
+
+class Method(ABC):
+    """An algorithm that turns a problem and hyperparameters into a predictor.
+
+    Subclass `GradientMethod` or `SolverMethod`, not this class.
+
+    Attributes:
+        name: Unique among all plugins; words joined by underscores.
+        reference: The paper it follows.
+        version: Raised by the author when results change; part of every trial's identity.
+        Params: Frozen dataclass of its hyperparameters; `tunable(...)` marks those a search varies.
+    """
+
+    name: ClassVar[str]
+    reference: ClassVar[Reference]
+    version: ClassVar[str] = "1"
+    Params: ClassVar[type] = NoParams
+
+    def supports(self, problem: Problem, recipe: Recipe) -> str | None:
+        """None, or the reason why this method cannot train here: the cell is then stored as skipped.
+
+        Args:
+            problem: Its tasks, layout and shapes.
+            recipe: Backbone and the like; `mtbench.nn.backbones.backbone_support` says whether the one fits the other.
+        """
+        return None
+
+
+class GradientMethod(Method):
+    """A method that is one model and one scalar, minimised by the recipe's optimiser.
+
+    The harness trains R trials at once by mapping `objective` over stacked parameters; the author never sees R. Real
+    hyperparameters arrive in `objective` as scalar tensors, so use tensor arithmetic and no `if` on their values.
+    Every trial has a hyperparameter `learning_rate` that the recipe gives.
+
+    Attributes:
+        stackable: False where the objective cannot be mapped by torch.func.vmap; trials then run one at a time.
+        separate: Tasks share nothing: every parameter and buffer has a first axis of T, and each task keeps the epoch
+            that is best for itself.
+        update_every: Steps between calls of `after_step`; 0 never calls it.
+    """
+
+    stackable: ClassVar[bool] = True
+    separate: ClassVar[bool] = False
+    update_every: ClassVar[int] = 0
+
+    @abstractmethod
+    def build(self, problem: Problem, params: Any, recipe: Recipe) -> nn.Module:
+        """A freshly initialised model; torch's generator is already seeded.
+
+        Args:
+            problem: Its tasks and shapes.
+            params: An instance of `Params` with plain numbers.
+            recipe: Backbone and width.
+
+        Returns:
+            A module whose `forward(batch)` gives the outputs [B, O] of all tasks (of which, in the own layout, only
+            the columns of each row's own task are read).
+        """
+
+    @abstractmethod
+    def objective(self, model: nn.Module, batch: Batch, params: Any) -> Tensor:
+        """What is minimised.
+
+        Args:
+            model: The model.
+            batch: Rows and labels.
+            params: An instance of `Params` whose floats are scalar tensors.
+
+        Returns:
+            A scalar.
+        """
+
+    def start_from(self, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+        """Takes over a trained backbone, where the recipe names a base: in place, before training.
+
+        As it stands, every backbone in the model does, and every set of copies of one.
+
+        Args:
+            model: A freshly built model.
+            weights: Parameters and buffers of the backbone, by its own names.
+        """
+        for module in model.modules():
+            if isinstance(module, Pretrainable):
+                module.start_from(weights)
+
+    def learning_rate_factors(self, model: nn.Module) -> Mapping[str, float]:
+        """Parameters that learn faster or slower than the rest: factors of the learning rate by name.
+
+        A name is that of a parameter, or of a module and means all that it holds. All trials of a stack have the same.
+        """
+        return {}
+
+    def after_step(self, model: nn.Module, batch: Batch, params: Any) -> Mapping[str, Tensor]:
+        """Closed-form updates every `update_every` steps: new values by name of a parameter or buffer."""
+        return {}
+
+    def learned(self, model: nn.Module, params: Any) -> Mapping[str, Tensor]:
+        """Matrices worth keeping, by name: "transfer" [T, T] (row gives to column), "feedback" [T, k] and so on."""
+        return {}
+
+
+@dataclass(frozen=True, eq=False)
+class LinearSolution:
+    """What a solver found: R linear predictors.
+
+    Attributes:
+        weights: float64 [R, d + 1, T] where the data carry an intercept row (last), else [R, d, T].
+        learned: Matrices worth keeping, each [R, ...], by name.
+        n_parameters: Numbers learned per trial, without the intercepts.
+        finite: Found to converge to something finite, bool [R]; None says all did.
+        residual: How far from optimal each trial ended, float64 [R]: the norm of the smallest subgradient of the
+            objective, relative to a norm that the method's `solve` states; of all blocks of variables where solvers
+            alternate. It is stored, and told where it is above the method's `tolerance`. None states nothing.
+    """
+
+    weights: Tensor
+    n_parameters: int
+    learned: Mapping[str, Tensor] = field(default_factory=dict)
+    finite: Tensor | None = None
+    residual: Tensor | None = None
+
+
+class SolverMethod(Method):
+    """A linear method with its own solver, which works on the R trials of a stack at once, in float64.
+
+    Solvers see batched tensors [R, ...]; trials must not influence each other, so that a trial's result does not
+    depend on the stack it is in (convergence is decided per trial, and a converged trial no longer changes).
+
+    Attributes:
+        tolerance: The relative residual at which its problem counts as solved; a report says which rows' solutions
+            ended above it. None where the solver states no residual.
+    """
+
+    tolerance: ClassVar[float | None] = None
+
+    @abstractmethod
+    def solve(self, data: LinearData, params: Any) -> LinearSolution:
+        """Fits R trials.
+
+        Args:
+            data: Training rows or their Gram matrices, losses and gradients, for the R trials.
+            params: An instance of `Params` whose floats are tensors [R], float64; other fields are plain values,
+                the same for all R trials.
+        """

@@ -1,0 +1,315 @@
+"""From a study to cells, from cells to trials, from trials to stacks."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mtbench.contracts.dataset import Dataset
+from mtbench.contracts.hyperparameters import Hyperparameter, Range, Value, describe, find
+from mtbench.contracts.method import GradientMethod, Method
+from mtbench.contracts.recipe import Recipe
+from mtbench.contracts.scale import PLAIN, Scale, scale_of
+from mtbench.contracts.scoring import check_scoring
+from mtbench.contracts.seeds import seed_from
+from mtbench.contracts.trials import LEARNING_RATE, Cell, Stack, Trial
+from mtbench.errors import StudyError, UnknownName
+from mtbench.plan.search import own_range, searched, settings
+from mtbench.plugins.loading import content_hash, content_splits, load_split
+from mtbench.tasks import Problem
+from mtbench.tasks.fingerprint import Fingerprint, fingerprint
+
+if TYPE_CHECKING:  # pydantic, and where plugins come from: trainers and benchmarks do without
+    from mtbench.plan.study import Study
+    from mtbench.plugins.host import Plugins
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedCell:
+    """A cell with all that a study asks of it.
+
+    Attributes:
+        cell: Its identity.
+        method: The method.
+        dataset: The data set.
+        options: The data set's options.
+        settings: Hyperparameters to try, draw 0 first.
+        splits: Splits to train on.
+        seeds: Seeds per split.
+        refit: Whether the selected setting is trained again on training and validation rows.
+        shapes: By split, what problems must share to be trained in one stack.
+        content: By split, the fingerprint of its problem.
+        skipped: Why the method cannot train here, or None.
+        recipe_changes: Recipe fields the user changed.
+        base: The cell that is trained first, once per split and seed, for this one's trials to start from its backbone.
+        ranges: Where the search looks for what it varies, as `mtbench.plan.search.searched` has it.
+    """
+
+    cell: Cell
+    method: Method
+    dataset: Dataset
+    options: Any
+    settings: Sequence[Mapping[str, Value]]
+    splits: Sequence[int]
+    seeds: int
+    refit: bool
+    shapes: Mapping[int, tuple[object, ...]]
+    content: Mapping[int, Fingerprint]
+    skipped: str | None
+    recipe_changes: Mapping[str, object]
+    base: PlannedCell | None = None
+    ranges: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def trials(self) -> list[Trial]:
+        """The trials of the search."""
+        places = [(split, seed) for split in self.splits for seed in range(self.seeds)]
+        return [Trial(self.cell, s, split, seed) for split, seed in places for s in self.settings]
+
+
+def hyperparameters(method: type[Method], recipe: Recipe, scale: Scale = PLAIN) -> dict[str, Hyperparameter]:
+    """A method's hyperparameters under a recipe: its own and, for gradient methods, the learning rate.
+
+    Args:
+        method: The method.
+        recipe: The recipe.
+        scale: What defaults and ranges are to fit; without one they are as declared.
+    """
+    known = {name: h.at(scale) for name, h in describe(method.Params).items()}
+    if issubclass(method, GradientMethod):
+        rate, span = recipe.learning_rate, recipe.learning_rate_span
+        grid = tuple(dict.fromkeys(float(f"{value:.6g}") for value in (rate / span, rate, rate * span)))
+        known[LEARNING_RATE] = Hyperparameter(
+            LEARNING_RATE,
+            float,
+            rate,
+            Range(grid, rate / span, rate * span),
+            0.0,
+            None,
+            (),
+            "step size of the optimiser",
+        )
+    return known
+
+
+def plan_cells(study: Study, plugins: Plugins, root: Path) -> list[PlannedCell]:
+    """The grid of a study.
+
+    Raises:
+        UnknownName: A method, data set, hyperparameter, option or recipe field does not exist.
+        StudyError: A value is out of range, or there are fewer splits.
+        DataError: Data are missing or corrupt.
+    """
+    methods = {name: plugins.method(name) for name in study.methods}
+    datasets = {name: plugins.dataset(name) for name in study.datasets}
+    _check_owners(study, methods, datasets)
+    return [
+        _planned(study, plugins, method, loaded)
+        for loaded in (_loaded(study, plugins, dataset(), root) for dataset in datasets.values())
+        for method in methods.values()
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class _Loaded:
+    """A data set as a study asks for it: what its cells have in common.
+
+    Attributes:
+        dataset: The data set.
+        options: Its options.
+        changes: Recipe fields the user changed.
+        recipe: The recipe with them.
+        content: Stands for its content.
+        fingerprints: By split, that of its problem.
+        problem: The problem of split 0.
+        shapes: By split, what problems must share to be trained in one stack.
+        scale: What defaults and ranges must fit: that of split 0, so that settings do not depend on how many there are.
+        base: The cell whose backbone the recipe lets others start from.
+    """
+
+    dataset: Dataset
+    options: Any
+    changes: Mapping[str, object]
+    recipe: Recipe
+    content: str
+    fingerprints: Mapping[int, Fingerprint]
+    problem: Problem
+    shapes: Mapping[int, tuple[object, ...]]
+    scale: Scale
+    base: PlannedCell | None = None
+
+
+def _loaded(study: Study, plugins: Plugins, dataset: Dataset, root: Path) -> _Loaded:
+    name = dataset.name
+    options = parse_options(dataset, study.options.get(name, {}))
+    changes = dict(study.recipe.get(name, {})) | ({"dtype": study.dtype} if study.dtype else {})
+    recipe = dataset.recipe.override(changes, name)
+    n_splits = study.splits or dataset.default_splits
+    if n_splits > dataset.n_splits:
+        raise StudyError(f"{name} has {dataset.n_splits} splits; found {n_splits} asked for.")
+    splits = content_splits(dataset, range(n_splits))
+    problems = {split: load_split(dataset, root, split, options, study.out / "logs") for split in splits}
+    fingerprints = {split: fingerprint(problem) for split, problem in problems.items()}
+    content = content_hash(dataset, root, options, fingerprints)
+    problems = {split: problems[split] for split in range(n_splits)}
+    for problem in problems.values():
+        check_scoring(dataset, problem)
+    shapes = {split: _shape(problem) for split, problem in problems.items()}
+    known = (content, fingerprints, problems[0], shapes, scale_of(problems[0]))
+    loaded = _Loaded(dataset, options, changes, recipe, *known)
+    return dataclasses.replace(loaded, base=_base(study, plugins, loaded)) if recipe.base else loaded
+
+
+def _base(study: Study, plugins: Plugins, loaded: _Loaded) -> PlannedCell:
+    """The cell of a recipe's base: the method it names, with its defaults, trained from scratch."""
+    recipe, dataset = loaded.recipe, loaded.dataset
+    method = plugins.method(recipe.base)()
+    known = loaded.problem.without_test()
+    reason = method.supports(known, recipe) if isinstance(method, GradientMethod) else "it has no backbone"
+    if reason is not None:
+        raise StudyError(
+            f"The base of {dataset.name} must be a method with a backbone that supports its problem; found "
+            f"'{recipe.base}': {reason}. `--recipe {dataset.name}.base=cnn` names another."
+        )
+    own = dataclasses.replace(
+        recipe,
+        base="",
+        base_epochs=0,
+        base_learning_rate=0.0,
+        max_epochs=recipe.base_epochs or recipe.max_epochs,
+        learning_rate=recipe.base_learning_rate or recipe.learning_rate,
+        keep="backbone",
+    )
+    cell = _identity(method, plugins.owner(method.name).distribution, loaded, own)
+    # As declared, whatever the scale of the data: a base is part of the recipe, not of a search.
+    defaults = {name: known.default for name, known in hyperparameters(type(method), own).items()}
+    return PlannedCell(
+        dataclasses.replace(cell, role="base"),
+        method,
+        dataset,
+        loaded.options,
+        [defaults],
+        range(len(loaded.shapes)),
+        study.seeds,
+        False,
+        loaded.shapes,
+        loaded.fingerprints,
+        None,
+        loaded.changes,
+    )
+
+
+def _planned(study: Study, plugins: Plugins, method_class: type[Method], loaded: _Loaded) -> PlannedCell:
+    method, dataset, recipe = method_class(), loaded.dataset, loaded.recipe
+    known, fixed = _as_set(study, method.name, hyperparameters(method_class, recipe, loaded.scale))
+    rng = np.random.default_rng(seed_from(method.name, dataset.name, "search"))
+    search = study.search.partition(":")[0]
+    found = settings(known, search, study.n_draws, rng, fixed)
+    refit = recipe.refit if study.refit is None else study.refit
+    # Where one setting is tried and nothing is refitted, the search's own trials are the final ones.
+    if len(found) == 1 and not refit and recipe.keep == "final":
+        recipe = dataclasses.replace(recipe, keep="all")
+    cell = _identity(method, plugins.owner(method.name).distribution, loaded, recipe)
+    base = loaded.base if isinstance(method, GradientMethod) else None
+    if base is not None:
+        cell = dataclasses.replace(cell, base=base.cell.digest(base.settings[0]))
+    return PlannedCell(
+        cell,
+        method,
+        dataset,
+        loaded.options,
+        found,
+        range(len(loaded.shapes)),
+        study.seeds,
+        refit,
+        loaded.shapes,
+        loaded.fingerprints,
+        method.supports(loaded.problem.without_test(), recipe),
+        loaded.changes,
+        base,
+        searched(known, search, fixed),
+    )
+
+
+def _identity(method: Method, distribution: str, loaded: _Loaded, recipe: Recipe) -> Cell:
+    dataset = loaded.dataset
+    options = dataclasses.asdict(loaded.options)
+    data = (dataset.name, dataset.version, options, loaded.content)
+    return Cell(method.name, method.version, distribution, *data, recipe)
+
+
+def _check_owners(study: Study, methods: Iterable[str], datasets: Iterable[str]) -> None:
+    for key in study.set:
+        if (owner := key.split(".")[0]) not in methods:
+            raise UnknownName.among("method", owner, methods, "Only methods of this run can be set.", where="in --set")
+    for what, owners in (("--recipe", study.recipe), ("--option", study.options)):
+        for owner in owners:
+            if owner not in datasets:
+                raise UnknownName.among(
+                    "data set", owner, datasets, "Only data sets of this run can be set.", where=f"in {what}"
+                )
+
+
+def _as_set(
+    study: Study, method: str, known: Mapping[str, Hyperparameter]
+) -> tuple[dict[str, Hyperparameter], dict[str, list[Value]]]:
+    """The hyperparameters with the ranges that a study sets, and the values that it sets."""
+    changed, fixed = dict(known), {}
+    for key, values in study.set.items():
+        owner, name = key.split(".")
+        if owner == method:
+            own = own_range(find(known, name, method), values, method)
+            if own is not None:
+                changed[name] = own
+            else:
+                fixed[name] = [known[name].parse(v, method) for v in values]
+    return changed, fixed
+
+
+def parse_options(dataset: Dataset, changes: Mapping[str, object]) -> Any:
+    """A data set's options with some changed.
+
+    Raises:
+        UnknownName: An option does not exist.
+        StudyError: A value is not allowed.
+    """
+    known = describe(dataset.Options)
+    parsed: dict[str, Value] = {}
+    for name, value in changes.items():
+        if name not in known:
+            raise UnknownName.among(
+                "option", name, known, f"`mtbench show {dataset.name}` lists them.", where=f"of {dataset.name}"
+            )
+        parsed[name] = known[name].parse(value, dataset.name)
+    return dataset.Options(**parsed)
+
+
+def _shape(problem: Problem) -> tuple[object, ...]:
+    """What the splits in a stack must share: rows of each part, and the tasks' outputs."""
+    train = problem.parts["train"].task
+    present = problem.n_tasks if train is None else len(np.unique(train))  # absent ones may be given a row each
+    return (tuple((name, part.inputs.shape) for name, part in problem.parts.items()), present, tuple(problem.tasks))
+
+
+def groups(cell: PlannedCell, trials: Sequence[Trial]) -> list[list[Trial]]:
+    """Trials that may share a stack: equal in all hyperparameters that are not real numbers, and in shapes.
+
+    Within a group trials are ordered by split and seed, so that neighbours share their batches.
+    """
+    found: dict[tuple[object, ...], list[Trial]] = {}
+    for trial in trials:
+        fixed = tuple((k, v) for k, v in trial.params.items() if not isinstance(v, float))
+        found.setdefault((fixed, cell.shapes[trial.split], trial.phase), []).append(trial)
+    return [sorted(group, key=lambda t: (t.split, t.seed)) for group in found.values()]
+
+
+def divide(group: Sequence[Trial], size: int, n_slots: int) -> list[Stack]:
+    """Cuts a group into stacks of about equal size: at most `size` trials each, and enough stacks for all slots."""
+    n_stacks = max(-(-len(group) // size), min(n_slots, len(group) // 4, 8))
+    bounds = np.linspace(0, len(group), max(n_stacks, 1) + 1).round().astype(int)
+    return [Stack(tuple(group[a:b])) for a, b in itertools.pairwise(bounds) if b > a]

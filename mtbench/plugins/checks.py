@@ -1,0 +1,145 @@
+"""What a class must be to be registered: checked once, when it is offered, so that a run never meets half a plugin.
+
+Nothing here imports torch unless a method is checked; whoever offers one has imported it already.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+from mtbench.contracts.hyperparameters import describe
+from mtbench.contracts.recipe import Recipe
+from mtbench.contracts.reference import Reference
+from mtbench.errors import MtbenchError, PluginError
+
+NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+"""What a method, data set or engine may be called: lower-case words joined by underscores."""
+
+
+LOCAL_ENGINE = "local"
+"""The engine that is no plugin's."""
+
+
+def check_method(cls: Any) -> None:
+    """Checks that a class can serve as a method.
+
+    Raises:
+        PluginError: It cannot; says what must hold and what was found.
+    """
+    from mtbench.contracts.method import GradientMethod, SolverMethod
+
+    _check_class(cls, (GradientMethod, SolverMethod))
+    _check_signatures(cls, (GradientMethod, SolverMethod))
+    _check_kind(cls, "reference", Reference)
+    _check_kind(cls, "version", str)
+    if "learning_rate" in describe(cls.Params) and issubclass(cls, GradientMethod):
+        raise PluginError(
+            f"{cls.Params.__qualname__} must not declare 'learning_rate': every gradient method has it from the recipe."
+        )
+    _check_constructible(cls)
+
+
+def check_dataset(cls: Any) -> None:
+    """Checks that a class can serve as a data set.
+
+    Raises:
+        PluginError: It cannot; says what must hold and what was found.
+    """
+    from mtbench.contracts.dataset import Dataset
+    from mtbench.data.sources import Source
+    from mtbench.metrics import split_name
+
+    _check_class(cls, (Dataset,))
+    _check_signatures(cls, (Dataset,))
+    for attribute in ("title", "version", "licence", "selection_metric", "report_metric"):
+        _check_kind(cls, attribute, str)
+    _check_kind(cls, "citation", Reference)
+    _check_kind(cls, "recipe", Recipe)
+    if not all(isinstance(source, Source) for source in cls.sources):
+        raise PluginError(f"{cls.__qualname__}.sources must be a tuple of Source; found {cls.sources!r}.")
+    describe(cls.Options)
+    for metric in (cls.selection_metric, cls.report_metric, *cls.also_report):
+        try:
+            split_name(metric)
+        except MtbenchError as error:
+            raise PluginError(f"{cls.__qualname__}: {error}") from None
+    if not 1 <= cls.default_splits <= cls.n_splits:
+        raise PluginError(
+            f"{cls.__qualname__}.default_splits must lie in 1 to n_splits = {cls.n_splits}; found {cls.default_splits}."
+        )
+    _check_constructible(cls)
+
+
+def check_engine(cls: Any) -> None:
+    """Checks that a class can serve as an engine.
+
+    Raises:
+        PluginError: It cannot; says what must hold and what was found.
+    """
+    # Named, not imported: engines are a floor above.
+    mro = cls.__mro__ if isinstance(cls, type) else ()
+    contract = [c for c in mro if (c.__module__, c.__qualname__) == ("mtbench.contracts.engine", "Engine")]
+    if not contract:
+        raise PluginError(f"The hook must return a list of subclasses of mtbench.Engine; found {cls!r}.")
+    _check_class(cls, tuple(contract))
+    if cls.name == LOCAL_ENGINE:
+        raise PluginError(f"{cls.__qualname__}.name must not be '{LOCAL_ENGINE}', which is mtbench's own engine.")
+    try:
+        inspect.signature(cls).bind("auto")
+    except (TypeError, ValueError) as error:
+        raise PluginError(
+            f"{cls.__qualname__}(devices) must work with one text, such as 'auto'; found: {error}"
+        ) from None
+
+
+def _check_class(cls: Any, bases: tuple[type, ...]) -> None:
+    wanted = " or ".join(base.__name__ for base in bases)
+    if not (isinstance(cls, type) and issubclass(cls, bases)):
+        raise PluginError(f"The hook must return a list of subclasses of {wanted}; found {cls!r}.")
+    name = getattr(cls, "name", None)
+    if not (isinstance(name, str) and NAME.fullmatch(name)):
+        found = "none" if name is None else repr(name)
+        raise PluginError(
+            f"{cls.__qualname__}.name must be lower-case words joined by underscores, like 'my_method'; found {found}."
+        )
+    if inspect.isabstract(cls):
+        missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
+        raise PluginError(f"{cls.__qualname__} must implement every abstract method of {wanted}; missing: {missing}.")
+
+
+def _check_signatures(cls: type, bases: tuple[type, ...]) -> None:
+    """Every method of the contract that a class has of its own takes what the harness calls it with."""
+    contracts = [base for contract in bases if issubclass(cls, contract) for base in contract.__mro__[:-1]]
+    for contract in contracts:
+        for name, function in vars(contract).items():
+            own = inspect.getattr_static(cls, name)
+            if name.startswith("_") or not inspect.isfunction(function) or own is function:
+                continue
+            _, *wanted = inspect.signature(function).parameters.values()
+            taken = [p.name for p in wanted if p.default is p.empty]
+            bound = [] if isinstance(own, classmethod | staticmethod) else ["self"]
+            found = inspect.signature(getattr(cls, name))
+            try:
+                found.bind(*bound, *taken)
+            except TypeError:
+                raise PluginError(
+                    f"{cls.__qualname__}.{name} must take ({', '.join(['self', *taken])}); found {found}."
+                ) from None
+
+
+def _check_kind(cls: type, attribute: str, kind: type) -> None:
+    value = getattr(cls, attribute, None)
+    if not isinstance(value, kind) or value == "":
+        found = "none" if value is None else repr(value)
+        raise PluginError(f"{cls.__qualname__}.{attribute} must be a {kind.__name__}; found {found}.")
+
+
+def _check_constructible(cls: type) -> None:
+    try:
+        cls()
+    except Exception as error:
+        raise PluginError(
+            f"{cls.__qualname__}() must work without arguments; found {type(error).__name__}: {error}"
+        ) from error

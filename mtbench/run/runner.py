@@ -1,0 +1,296 @@
+"""Runs a study: keeps the engine busy with what is on the agenda, and publishes what comes back.
+
+Nothing depends on the order in which stacks end.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mtbench.contracts.trials import Cell, Stack, StackResult, Status, Trial
+from mtbench.engines import Engine, Job, JobFailed
+from mtbench.engines.answers import fault_of
+from mtbench.engines.process import tail
+from mtbench.engines.progress import latest
+from mtbench.plan.grid import PlannedCell
+from mtbench.plan.study import Study
+from mtbench.plugins.host import Plugins
+from mtbench.plugins.sources import FILE
+from mtbench.run.events import Summary, Watcher
+from mtbench.run.pretrained import Bases
+from mtbench.run.provenance import Facts
+from mtbench.run.schedule import Agenda, Calibration, Phase, Training
+from mtbench.store import Claim, Store, clear_leftovers, decode, encode
+
+_POLL = 0.2
+_REFRESH_CLAIMS = 30.0
+
+
+@dataclass
+class _Flight:
+    """A job under way."""
+
+    work: Calibration | Training
+    job: Job
+    claim: Claim | None
+    log: Path
+    epoch: int = 0
+
+
+class Runner:
+    """One run of a study on one store. Other runs may use the store at the same time.
+
+    Args:
+        study: The study.
+        cells: Its grid.
+        store: Where results go.
+        engine: Where stacks run.
+        plugins: Told of events.
+        root: Where the data are.
+        watcher: Shows progress.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        cells: Sequence[PlannedCell],
+        store: Store,
+        engine: Engine,
+        plugins: Plugins,
+        root: Path,
+        watcher: Watcher,
+    ) -> None:
+        self._study, self._cells, self._store, self._engine = study, cells, store, engine
+        self._plugins, self._root, self._watcher = plugins, root, watcher
+        self._agenda = Agenda(study, store, engine.slots)
+        self._bases = Bases(store, cells)
+        self._elsewhere: list[Training] = []  # stacks that another run is training
+        self._flights: dict[Future[bytes], _Flight] = {}
+        self._facts = Facts(study, plugins, engine.name)
+        self._refreshed = time.monotonic()
+        self.summary = Summary()
+
+    def run(self) -> Summary:
+        """Trains all that is missing.
+
+        Raises:
+            StoreError: A result could not be written; all that was published before stays.
+        """
+        n_trials = sum(0 if cell.skipped else len(cell.trials()) for cell in self._cells)
+        self._plugins.notify("mtbench_run_start", store=str(self._store.path), n_trials=n_trials)
+        try:
+            clear_leftovers(self._store.path)
+            for cell in self._cells:
+                self._begin(cell)
+            while self._agenda.queue or self._flights or self._elsewhere:
+                self._launch()
+                done, _ = wait(self._flights, timeout=_POLL, return_when=FIRST_COMPLETED)
+                for future in done:
+                    self._land(future, self._flights.pop(future))
+                self._idle(bool(done))
+            self.summary.n_lost = self._agenda.lost()
+        finally:
+            for flight in self._flights.values():
+                if flight.claim is not None:
+                    flight.claim.release()
+            counts = {"n_finished": self.summary.n_finished, "n_failed": self.summary.n_failed}
+            self._plugins.notify("mtbench_run_end", store=str(self._store.path), **counts)
+        return self.summary
+
+    def _begin(self, planned: PlannedCell) -> None:
+        if planned.skipped is None:
+            if planned.base is None:
+                self._announce(self._agenda.begin_search(planned))
+            elif self._bases.asks(planned):
+                self._announce(self._agenda.begin_search(planned.base))
+            return
+        self._watcher.planned(planned, "search", 0, 0)
+        stack = self._agenda.stand_ins(planned)
+        if stack is not None:
+            result = StackResult.without_training(stack.trials, Status.SKIPPED, planned.skipped)
+            result.provenance = self._facts.of(planned)
+            self._store.publish_image(encode(result))
+            self._note(stack, result)
+
+    def _announce(self, phase: Phase) -> None:
+        """Shows a phase that begins; one with nothing left to do is followed by the next at once."""
+        self.summary.n_present += phase.n_done
+        self._watcher.planned(phase.planned, phase.kind, phase.n_trials, phase.n_done)
+        self._go_on(phase)
+
+    def _go_on(self, phase: Phase) -> None:
+        if phase.planned.cell.role and phase.over:
+            for planned in self._bases.ready(phase.planned):
+                self._announce(self._agenda.begin_search(planned))
+        if phase.awaits_refit:
+            self._announce(self._agenda.begin_refit(phase.planned))
+
+    def _launch(self) -> None:
+        """Hands out work while there are free slots."""
+        while self._agenda.queue and len(self._flights) < self._engine.slots:
+            work = self._agenda.queue.popleft()
+            if isinstance(work, Training):
+                self._launch_training(work)
+            elif self._bases.missing(work.phase.planned, work.group) is not None:
+                self._agenda.part(work)
+            elif not self._agenda.adopt(work):
+                self._watcher.measuring(work.phase.planned, True)
+                self._fly(work, "calibrate", work.group, None, f"calibrate-{work.group[0].id[:16]}")
+
+    def _launch_training(self, work: Training) -> None:
+        if self._store.has_stack(work.stack.id):
+            result = self._store.read_stack(work.stack.id)
+            self.summary.n_elsewhere += result.status.count(Status.FINISHED)
+            self._settle(work, result)
+            return
+        reason = self._bases.missing(work.phase.planned, work.stack.trials)
+        if reason is not None:
+            self._land_training(work, None, JobFailed(Status.FAILED, reason), b"")
+            return
+        claim = self._store.claim(work.stack.id)
+        if claim is None:
+            self._elsewhere.append(work)
+            return
+        log = self._fly(work, "train", work.stack.trials, claim, work.stack.id)
+        self._watcher.started(work.stack, log.with_suffix(".progress"))
+        self._plugins.notify("mtbench_stack_start", stack=work.stack)
+
+    def _fly(
+        self,
+        work: Calibration | Training,
+        kind: Literal["train", "calibrate"],
+        trials: Sequence[Trial],
+        claim: Claim | None,
+        name: str,
+    ) -> Path:
+        log = self._store.path / "logs" / f"{name}.log"
+        files, modules = self._providers(trials[0].cell)
+        provenance = {}
+        if isinstance(work, Training):
+            provenance = {**self._facts.of(work.phase.planned), "predicted_bytes": work.predicted_bytes}
+        job = Job(
+            kind,
+            tuple(trials),
+            trials[0].cell.options,
+            self._root,
+            files,
+            log,
+            self._study.time_limit,
+            provenance,
+            self._checkpoint(name) if kind == "train" else None,
+            self._bases.of(work.phase.planned, trials),
+            modules,
+            work.phase.planned.content,
+        )
+        try:
+            self._flights[self._engine.submit(job)] = _Flight(work, job, claim, log)
+        except BaseException:  # an interruption too: other runs should not wait for this one
+            if claim is not None:
+                claim.release()
+            raise
+        return log
+
+    def _providers(self, cell: Cell) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+        """The plugin files, and the installed plugins, that offer a cell's method and data set."""
+        owners = [self._plugins.owner(name) for name in (cell.method, cell.dataset)]
+        named = {owner.plugin for owner in owners if owner.distribution == FILE}
+        files = tuple(path for path in self._study.plugins if str(path) in named)
+        return files, tuple(dict.fromkeys(owner.plugin for owner in owners if owner.distribution != FILE))
+
+    def _checkpoint(self, stack_id: str) -> Path:
+        """Where a half-trained stack is kept until it is finished."""
+        return self._store.path / "checkpoints" / f"{stack_id}.npz"
+
+    def _land(self, future: Future[bytes], flight: _Flight) -> None:
+        """Takes in what a job gave."""
+        error = future.exception()
+        fault = "" if error else fault_of(flight.job, future.result())
+        if fault:
+            error = JobFailed(Status.FAILED, " ".join(f"{self._engine.blamed} {fault}".split()), tail(flight.log))
+        if isinstance(flight.work, Calibration):
+            self._land_calibration(flight.work, error, b"" if error else future.result())
+        else:
+            self._land_training(flight.work, flight.claim, error, b"" if error else future.result())
+        flight.log.with_suffix(".progress").unlink(missing_ok=True)
+        if error is None:
+            flight.log.unlink(missing_ok=True)
+            self._checkpoint(flight.log.stem).unlink(missing_ok=True)
+
+    def _land_training(self, work: Training, claim: Claim | None, error: BaseException | None, image: bytes) -> None:
+        if error is not None:
+            failed = error if isinstance(error, JobFailed) else JobFailed(Status.FAILED, str(error))
+            record = StackResult.without_training(work.stack.trials, failed.status, failed.reason, failed.log)
+            record.provenance = self._facts.of(work.phase.planned)
+            image = encode(record)
+        try:
+            self._store.publish_image(image)
+        finally:
+            # Publishing a finished stack removes its claims; any other stays to be trained, by whichever run.
+            if claim is not None and claim.path.exists():
+                claim.release()
+        if isinstance(error, JobFailed) and error.status is Status.KILLED and not work.again:
+            # Chance kills should not decide what the search selects; what kills again is left for another run.
+            self.summary.notes.append(f"{work.stack.cell.label}: trained a stack once more: {error}")
+            self._agenda.queue.appendleft(dataclasses.replace(work, again=True))
+            return
+        self._settle(work, decode(image))
+
+    def _land_calibration(self, work: Calibration, error: BaseException | None, answer: bytes) -> None:
+        planned = work.phase.planned
+        self._watcher.measuring(planned, False)
+        if error is None:
+            facts = json.loads(answer)
+            self._agenda.divide(work, facts)
+            self._watcher.measured(planned, facts)
+            return
+        # Trained one by one, so that each failure is on record.
+        self.summary.notes.append(f"{planned.cell.label}: stacks could not be measured, so trials ran alone: {error}")
+        if not self._agenda.adopt(work):
+            self._agenda.part(work)
+
+    def _settle(self, work: Training, result: StackResult) -> None:
+        """Notes the end of a stack and goes on with its cell."""
+        self._note(work.stack, result)
+        work.phase.open_stacks -= 1
+        self._go_on(work.phase)
+
+    def _note(self, stack: Stack, result: StackResult) -> None:
+        self._agenda.note(result)
+        for trial, status, reason in zip(stack.trials, result.status, result.reason, strict=True):
+            if status is Status.FINISHED:
+                self.summary.n_finished += 1
+            elif status is not Status.SKIPPED:
+                self.summary.failures.append((trial, status, reason))
+                self._plugins.notify("mtbench_trial_failed", trial=trial, status=str(status), reason=reason)
+        self._plugins.notify("mtbench_stack_end", stack=stack, statuses=[str(s) for s in result.status])
+        self._watcher.ended(stack, result.status, result.reason)
+
+    def _tell_epochs(self) -> None:
+        for flight in self._flights.values():
+            found = latest(flight.log.with_suffix(".progress"))
+            if found is not None and found[0] != flight.epoch and isinstance(flight.work, Training):
+                flight.epoch, n_active = found
+                stack_id = flight.work.stack.id
+                self._plugins.notify("mtbench_epoch", stack_id=stack_id, epoch=flight.epoch, n_active=n_active)
+
+    def _idle(self, busy: bool) -> None:
+        """Between results: tells progress, keeps claims alive, looks after stacks that other runs train."""
+        self._watcher.tick()
+        self._tell_epochs()
+        if time.monotonic() - self._refreshed > _REFRESH_CLAIMS:
+            self._refreshed = time.monotonic()
+            for flight in self._flights.values():
+                if flight.claim is not None:
+                    flight.claim.refresh()
+        if not self._agenda.queue and self._elsewhere and not busy:
+            self._agenda.queue.extend(self._elsewhere)
+            self._elsewhere.clear()
+            if not self._flights:
+                time.sleep(_POLL)

@@ -1,0 +1,223 @@
+"""What a run has to do: decides which groups of trials are measured and which stacks are trained.
+
+A cell goes through a search and, where asked for, a refit of what the search selected. Each of the two leaves out what
+is finished, takes up stacks that were decided by earlier runs, and divides the rest. Stack sizes are known, or measured
+first. What holds is kept in the store's divisions, so that a resumed run trains the same stacks.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mtbench.contracts.hyperparameters import Value
+from mtbench.contracts.trials import FINAL, Stack, StackResult, Trial
+from mtbench.plan.grid import PlannedCell, divide, groups
+from mtbench.plan.selected import selected_trials
+from mtbench.plan.study import Study
+from mtbench.store import StackColumns, Store, scan
+
+_CALIBRATE_FROM = 4  # fewer trials than this are not worth measuring for
+
+
+@dataclass
+class Phase:
+    """A cell's search or refit.
+
+    Attributes:
+        planned: The cell.
+        kind: Which of the two.
+        n_trials: Its trials.
+        n_done: Those of them that were in the store when it began.
+        open_groups: Groups of trials that are not divided yet.
+        open_stacks: Stacks that have not ended yet.
+    """
+
+    planned: PlannedCell
+    kind: Literal["search", "refit"]
+    n_trials: int
+    n_done: int = 0
+    open_groups: int = 0
+    open_stacks: int = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to do."""
+        return not (self.open_groups or self.open_stacks)
+
+    @property
+    def awaits_refit(self) -> bool:
+        """Whether it is a search that is over, to be followed by a refit."""
+        return self.kind == "search" and self.planned.refit and self.over
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """A group of trials whose stack size is to be measured."""
+
+    phase: Phase
+    group: Sequence[Trial]
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """A stack that is to be trained."""
+
+    phase: Phase
+    stack: Stack
+    again: bool = False  # its worker was killed once in this run
+    predicted_bytes: int | None = None  # where measuring its stack size has told
+
+
+class Agenda:
+    """The work of one run that is known so far.
+
+    Args:
+        study: The study.
+        store: What is there already, and which divisions hold.
+        n_slots: Jobs that run at once.
+
+    Attributes:
+        queue: What is to be done next, in order.
+    """
+
+    def __init__(self, study: Study, store: Store, n_slots: int) -> None:
+        self._study, self._store, self._n_slots = study, store, n_slots
+        self._finished = store.finished_ids()
+        self._sizes: dict[str, int] = {}  # by cell key, the largest stack size measured so far
+        self._memory: dict[str, int] = {}  # by id of a stack, the bytes it is predicted to take
+        self._scanned: list[StackColumns] = []
+        self.queue: deque[Calibration | Training] = deque()
+
+    def begin_search(self, planned: PlannedCell) -> Phase:
+        """Queues what is missing of a cell's search."""
+        for division in self._store.divisions.of(planned.cell.key):
+            self._note_size(planned, division.facts)
+        return self._begin(planned, "search", planned.trials())
+
+    def begin_refit(self, planned: PlannedCell) -> Phase:
+        """Queues what is missing of the refit of what a cell's search, now over, selected."""
+        return self._begin(planned, "refit", self._selected(planned))
+
+    def stand_ins(self, planned: PlannedCell) -> Stack | None:
+        """For a cell that cannot be trained: one trial per split and seed; None where all are on record."""
+        trials = planned.trials()
+        first = {(t.split, t.seed): t for t in reversed(trials) if t.params == trials[0].params}
+        if all(trial.id in self._finished for trial in first.values()):
+            return None
+        return Stack(tuple(first.values()))
+
+    def divide(self, work: Calibration, facts: Mapping[str, Any]) -> None:
+        """Divides a group by what measuring it gave, unless another run was first."""
+        work.phase.open_groups -= 1
+        self._note_size(work.phase.planned, facts)
+        self._divide(work.phase, work.group, facts)
+
+    def adopt(self, work: Calibration) -> bool:
+        """Takes over the division of a group that another run has decided meanwhile, if there is one."""
+        agreed = self._store.divisions.find(work.phase.planned.cell.key, [trial.id for trial in work.group])
+        if agreed is None:
+            return False
+        work.phase.open_groups -= 1
+        self._enqueue(work.phase, _stacks(agreed, work.group))
+        return True
+
+    def part(self, work: Calibration) -> None:
+        """Queues the trials of a group one by one. Not kept as a division: the next run measures again."""
+        work.phase.open_groups -= 1
+        self._enqueue(work.phase, divide(work.group, 1, 1))
+
+    def note(self, result: StackResult) -> None:
+        """Takes in how trials ended."""
+        pairs = zip(result.trials, result.status, strict=True)
+        self._finished.update(trial.id for trial, status in pairs if status in FINAL)
+
+    def lost(self) -> int:
+        """Trials that were finished when this run began, or since, and are not in the store any more."""
+        return len(self._finished - self._store.finished_ids())
+
+    def _begin(self, planned: PlannedCell, kind: Literal["search", "refit"], trials: Sequence[Trial]) -> Phase:
+        phase = Phase(planned, kind, len(trials))
+        decided, rest = self._decided(planned, trials)
+        phase.n_done = len(trials) - len(rest) - sum(len(stack.trials) for stack in decided)
+        self._enqueue(phase, decided)
+        for group in groups(planned, rest):
+            size = self._known_size(phase, group)
+            if size is not None:
+                self._divide(phase, group, {"stack_size": size})
+            else:
+                phase.open_groups += 1
+                self.queue.append(Calibration(phase, group))
+        return phase
+
+    def _decided(self, planned: PlannedCell, trials: Sequence[Trial]) -> tuple[list[Stack], list[Trial]]:
+        """Unfinished stacks of earlier divisions, and the missing trials that are in none."""
+        by_id = {trial.id: trial for trial in trials}
+        open_ids = by_id.keys() - self._finished
+        stacks: list[Stack] = []
+        for division in self._store.divisions.of(planned.cell.key):
+            for ids in division.stacks:
+                if open_ids.intersection(ids) and by_id.keys() >= set(ids):
+                    stacks += _stacks([ids], trials)
+                    self._note_memory(stacks[-1:], division.facts)
+                    open_ids.difference_update(ids)
+        return stacks, [trial for trial in trials if trial.id in open_ids]
+
+    def _known_size(self, phase: Phase, group: Sequence[Trial]) -> int | None:
+        """The stack size of a group where it needs no measuring."""
+        if not getattr(phase.planned.method, "stackable", True):
+            return 1
+        if self._study.stack_size != "auto":
+            return self._study.stack_size
+        if phase.kind == "refit" or len(group) < _CALIBRATE_FROM:
+            return self._sizes.get(phase.planned.cell.key, len(group))
+        return None
+
+    def _note_size(self, planned: PlannedCell, facts: Mapping[str, Any]) -> None:
+        key = planned.cell.key
+        self._sizes[key] = max(int(facts.get("stack_size", 1)), self._sizes.get(key, 1))
+
+    def _divide(self, phase: Phase, group: Sequence[Trial], facts: Mapping[str, Any]) -> None:
+        n_slots = 1 if self._study.stack_size != "auto" else self._n_slots
+        ids = [[trial.id for trial in stack.trials] for stack in divide(group, int(facts["stack_size"]), n_slots)]
+        agreed = self._store.divisions.keep(phase.planned.cell.key, ids, facts, self._store.step)
+        stacks = _stacks(agreed, group)
+        self._note_memory(stacks, facts)
+        self._enqueue(phase, stacks)
+
+    def _note_memory(self, stacks: Iterable[Stack], facts: Mapping[str, Any]) -> None:
+        predicted = facts.get("predicted_bytes") or {}
+        for stack in stacks:
+            if (n_bytes := predicted.get(str(len(stack.trials)))) is not None:
+                self._memory[stack.id] = int(n_bytes)
+
+    def _enqueue(self, phase: Phase, stacks: Iterable[Stack]) -> None:
+        for stack in stacks:
+            phase.open_stacks += 1
+            self.queue.append(Training(phase, stack, predicted_bytes=self._memory.get(stack.id)))
+
+    def _selected(self, planned: PlannedCell) -> list[Trial]:
+        """The refit trials of a cell whose search is over."""
+        self._scanned = scan(self._store, self._scanned).stacks
+        mine = [columns for columns in self._scanned if columns.cell_key == planned.cell.key]
+        return [
+            Trial(planned.cell, _typed(planned, setting.params), setting.split, seed, epochs=epoch)
+            for setting in selected_trials(mine, self._study.selection)
+            if setting.split in planned.splits
+            for seed, epoch in zip(setting.seeds, setting.best_epochs, strict=True)
+            if seed < planned.seeds
+        ]
+
+
+def _stacks(division: Iterable[Sequence[str]], trials: Sequence[Trial]) -> list[Stack]:
+    """The stacks of a division, whose trials are among these."""
+    by_id = {trial.id: trial for trial in trials}
+    return [Stack(tuple(by_id[trial_id] for trial_id in ids)) for ids in division]
+
+
+def _typed(planned: PlannedCell, params: Mapping[str, Value]) -> dict[str, Any]:
+    """A setting as this run would write it, in the order and with the types of its hyperparameters."""
+    first = planned.settings[0]
+    return {name: type(value)(params[name]) for name, value in first.items()}
