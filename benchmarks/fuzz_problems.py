@@ -25,7 +25,7 @@ import scipy.sparse
 import torch
 
 from mtbench import DataError, Part, Problem, Rows, Task, TaskKind
-from mtbench.contracts.batch import TaskLayout
+from mtbench.contracts.batch import TaskColumns
 from mtbench.metrics import METRICS
 from mtbench.training.data import PartData, batch_of
 
@@ -347,7 +347,7 @@ def _check_part(problem: Problem, name: str, plain: Plain, rng: np.random.Genera
 def _check_losses(problem: Problem, name: str, plain: Plain, outputs: np.ndarray, rng: np.random.Generator) -> None:
     rows = rng.permutation(len(outputs))[: rng.integers(1, len(outputs) + 1)]
     columns = PartData([problem], name, CPU, torch.float64).rows(0, torch.from_numpy(rows))
-    batch = batch_of(columns, TaskLayout.of(problem.without_test(), CPU))
+    batch = batch_of(columns, TaskColumns.of(problem.without_test(), CPU))
     close(batch.inputs.numpy(), plain.inputs[rows], "inputs of a batch")
     some = Plain(plain.inputs[rows], plain.labels[rows], None if plain.task is None else plain.task[rows])
     found = torch.from_numpy(outputs[rows])

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from mtbench import Part, Problem, Task, TaskKind
-from mtbench.contracts.batch import TaskLayout
+from mtbench.contracts.batch import TaskColumns
 from mtbench.training.data import PartData, batch_of
 
 SIZES = (5, 2, 1)
@@ -26,7 +26,7 @@ def test_a_task_weighs_its_chance_of_being_in_a_batch_and_all_rows_give_the_stat
     made = problem()
     data, layout = (
         PartData([made], "train", torch.device("cpu"), torch.float64),
-        TaskLayout.of(made, torch.device("cpu")),
+        TaskColumns.of(made, torch.device("cpu")),
     )
     outputs = torch.randn(8, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 

@@ -19,7 +19,7 @@ from benchmarks.devices import seconds
 from benchmarks.gpu.built_in import methods
 from benchmarks.gpu.figures import Row, Setting
 from benchmarks.gpu.shapes import Shape, shapes
-from mtbench.contracts.batch import TaskLayout
+from mtbench.contracts.batch import TaskColumns
 from mtbench.contracts.hyperparameters import describe
 from mtbench.contracts.method import GradientMethod
 from mtbench.contracts.seeds import seed_from
@@ -56,7 +56,7 @@ class PlainLoop:
             torch.manual_seed(seed_from(dataset.name, trial.split, trial.seed, "initialisation"))
             self.model = method.build(problem, self._params, self._recipe)
         self.model.to(device)
-        self._layout = TaskLayout.of(problem, device)
+        self._layout = TaskColumns.of(problem, device)
         self._part = PartData([problem], "train", device, torch.float32)
         self._adam = torch.optim.Adam(self._groups(float(trial.params[LEARNING_RATE])), fused=fused)
         self._rng = np.random.default_rng(seed_from(dataset.name, trial.split, trial.seed, "order"))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mtbench import Batch, Part, Problem, Recipe, Task, TaskKind
-from mtbench.contracts.batch import TaskLayout
+from mtbench.contracts.batch import TaskColumns
 from mtbench.testing.problems import OwnImages, OwnMulticlass, OwnRegression, SharedImages, SharedOneVsAll
 from mtbench.training.data import PartData, batch_of
 
@@ -42,7 +42,7 @@ class Case:
         """The rows as methods see them."""
         cpu = torch.device("cpu")
         columns = PartData([self.problem], "train", cpu, torch.float64).rows(0, torch.as_tensor(self.rows))
-        return batch_of(columns, TaskLayout.of(self.problem, cpu), self.per_task)
+        return batch_of(columns, TaskColumns.of(self.problem, cpu), self.per_task)
 
     @property
     def part(self) -> Part:

@@ -101,7 +101,7 @@ class View:
 
 
 class Counts:
-    """Counts what happens in a run; a `Watcher` of the runner.
+    """Counts what happens in a run; a `RunListener` of the runner.
 
     Args:
         cells: The grid.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from mtbench.plan.grid import PlannedCell
-    from mtbench.run.events import Watcher
+    from mtbench.run.events import RunListener
 
 _LINE_EVERY = 10.0  # seconds between plain lines, where stacks end
 _NEWS_EVERY = 60.0  # where none does
@@ -64,39 +64,39 @@ class PlainDisplay(Counts):
 
 
 class Harmless:
-    """Passes events on to a watcher; what it raises never reaches the run.
+    """Passes events on to a listener; what it raises never reaches the run.
 
     Attributes:
         fault: What went wrong first; "" where nothing did.
     """
 
-    def __init__(self, watcher: Watcher) -> None:
-        self._watcher = watcher
+    def __init__(self, listener: RunListener) -> None:
+        self._listener = listener
         self.fault = ""
 
     def planned(self, cell: PlannedCell, phase: str, n_trials: int, n_done: int) -> None:
         """Passes on."""
-        self._pass(self._watcher.planned, cell, phase, n_trials, n_done)
+        self._pass(self._listener.planned, cell, phase, n_trials, n_done)
 
     def measuring(self, cell: PlannedCell, under_way: bool) -> None:
         """Passes on."""
-        self._pass(self._watcher.measuring, cell, under_way)
+        self._pass(self._listener.measuring, cell, under_way)
 
     def measured(self, cell: PlannedCell, facts: Mapping[str, Any]) -> None:
         """Passes on."""
-        self._pass(self._watcher.measured, cell, facts)
+        self._pass(self._listener.measured, cell, facts)
 
     def started(self, stack: Stack, progress: Path) -> None:
         """Passes on."""
-        self._pass(self._watcher.started, stack, progress)
+        self._pass(self._listener.started, stack, progress)
 
     def ended(self, stack: Stack, statuses: Sequence[Status], reasons: Sequence[str]) -> None:
         """Passes on."""
-        self._pass(self._watcher.ended, stack, statuses, reasons)
+        self._pass(self._listener.ended, stack, statuses, reasons)
 
     def tick(self) -> None:
         """Passes on."""
-        self._pass(self._watcher.tick)
+        self._pass(self._listener.tick)
 
     def _pass(self, event: Callable[..., None], *arguments: Any) -> None:
         try:
@@ -166,12 +166,12 @@ class LiveTable:
 
 
 @contextmanager
-def display(cells: Sequence[PlannedCell]) -> Iterator[Watcher]:
+def display(cells: Sequence[PlannedCell]) -> Iterator[RunListener]:
     """Shows a run for as long as it lasts: live in a terminal that can, in plain lines elsewhere."""
     shown = Counts(cells) if is_styled() else PlainDisplay(cells)
-    watcher = Harmless(shown)
+    listener = Harmless(shown)
     if not is_styled():
-        yield watcher
+        yield listener
         with contextlib.suppress(Exception):  # nobody may be reading any more
             say(shown.totals())
     else:
@@ -179,11 +179,11 @@ def display(cells: Sequence[PlannedCell]) -> Iterator[Watcher]:
 
         from mtbench.cli.frame import frame
 
-        live = LiveTable(lambda width, height: frame(shown.view(), width, height), Console(), watcher.note)
+        live = LiveTable(lambda width, height: frame(shown.view(), width, height), Console(), listener.note)
         live.open()
         try:
-            yield watcher
+            yield listener
         finally:
             live.close()
-    if watcher.fault:
-        warn(f"The display of the run had a fault, which changes no result: {watcher.fault}")
+    if listener.fault:
+        warn(f"The display of the run had a fault, which changes no result: {listener.fault}")

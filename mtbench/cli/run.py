@@ -131,8 +131,8 @@ def _run(study: Study, cells: Sequence[PlannedCell], plugins: Plugins, root: Pat
     from mtbench.store import Store
 
     store = Store.create(study.out)
-    with display(cells) as watcher:
-        return Runner(study, cells, store, engine, plugins, root, watcher).run()
+    with display(cells) as listener:
+        return Runner(study, cells, store, engine, plugins, root, listener).run()
 
 
 @contextmanager

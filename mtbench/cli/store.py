@@ -51,7 +51,7 @@ def verify(ctx: click.Context, directory: Path) -> None:
     if bad:
         say("A bad stack file can be deleted: the same `mtbench run` trains its trials again.", err=True)
         if any(".pack" in str(found.path) for found in bad):
-            say(f"A bad pack too, once `mtbench store compact {directory}` has copied what is sound.", err=True)
+            say(f"A bad pack too, once `mtbench store compact {directory}` has copied what is intact.", err=True)
         ctx.exit(1)
 
 

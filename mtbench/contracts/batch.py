@@ -16,12 +16,12 @@ from mtbench.tasks import Problem, TaskKind
 
 
 @dataclass(frozen=True, eq=False)
-class TaskLayout:
-    """What a batch knows of its problem: constants, the same for all its batches.
+class TaskColumns:
+    """The output columns of each task, and other constants of a problem that all its batches share.
 
     Attributes:
         problem: The problem (its tasks; rows are in the batches).
-        columns: int64 [T, C], output columns of each task, padded with its first column.
+        of_task: int64 [T, C], output columns of each task, padded with its first column.
         valid: bool [T, C], which of them are real.
         real: int64 [O], where they are in [T C], one task after the other.
         kinds: The kinds of its tasks, each once.
@@ -29,15 +29,15 @@ class TaskLayout:
     """
 
     problem: Problem
-    columns: Tensor
+    of_task: Tensor
     valid: Tensor
     real: Tensor
     kinds: tuple[TaskKind, ...]
     kind: Tensor
 
     @classmethod
-    def of(cls, problem: Problem, device: torch.device) -> TaskLayout:
-        """The layout of a problem, on a device."""
+    def of(cls, problem: Problem, device: torch.device) -> TaskColumns:
+        """Those of a problem, on a device."""
 
         def tensor(values: object) -> Tensor:
             return torch.tensor(values, device=device)
@@ -52,9 +52,9 @@ class TaskLayout:
 
     def per_task(self, values: Tensor) -> Tensor:
         """Sums a value per output column over the columns of each task: [O] -> [T]."""
-        if self.columns.shape[1] == 1:
+        if self.of_task.shape[1] == 1:
             return values
-        return (values[self.columns] * self.valid).sum(-1)
+        return (values[self.of_task] * self.valid).sum(-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ class Batch:
             for.
         task: int64 [B], the task of each row (own layout), else None.
         n_train: [T], N_t: rows of the whole training part in which a task has at least one label.
-        layout: Constants of the problem.
+        columns: Which output columns are whose, and other constants of the problem.
         per_task: Own layout: where it is not 0, the batch has so many rows of each task, in the order of the tasks.
         key: While a model trains, an int64 scalar that no two steps share; see `mtbench.nn.dropout`.
         n_examples: [T], as `n_train`, but of a binary task only the rows labelled 1: in one-vs-all problems those of
@@ -80,10 +80,15 @@ class Batch:
     mask: Tensor | None
     task: Tensor | None
     n_train: Tensor
-    layout: TaskLayout
+    columns: TaskColumns
     per_task: int = 0
     key: Tensor | None = None
     n_examples: Tensor | None = None
+
+    @property
+    def problem(self) -> Problem:
+        """The problem that the rows are of: its tasks, not its rows."""
+        return self.columns.problem
 
     def size_offset(self, delta: Tensor | float) -> Tensor:
         """The offset of each task's loss, delta / sqrt(N_t / N_mean), with N_t the task's `n_examples`: [T].
@@ -98,7 +103,7 @@ class Batch:
         """The outputs of each row's own task: [B, O] -> [B, C], padded columns repeating the task's first."""
         if self.task is None or outputs.shape[-1] == 1:
             return outputs
-        return torch.gather(outputs, -1, self.layout.columns[self.task])
+        return torch.gather(outputs, -1, self.columns.of_task[self.task])
 
     def task_losses(self, outputs: Tensor) -> Tensor:
         """The mean loss of each task over its labels in this batch; 0 for a task without any.
@@ -145,7 +150,7 @@ class Batch:
         Raises:
             PluginError: They are no tensor [B, O].
         """
-        expected = (len(self.inputs), self.layout.problem.n_outputs)
+        expected = (len(self.inputs), self.problem.n_outputs)
         found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         if found != expected:
             raise PluginError(
@@ -160,10 +165,10 @@ class Batch:
         Both are [B, T] or broadcast to it. Where no label of the part is missing all weights are 1: then all rows of a
         task have equally many.
         """
-        n_tasks, outputs = self.layout.problem.n_tasks, self.checked(outputs)
+        n_tasks, outputs = self.problem.n_tasks, self.checked(outputs)
         if self.task is None:
-            return _shared_losses(self.layout.problem, outputs, self.labels, self.mask)
-        losses, counts = _own_losses(self.layout, self.own_outputs(outputs), self.labels, self.task, self.mask)
+            return _shared_losses(self.problem, outputs, self.labels, self.mask)
+        losses, counts = _own_losses(self.columns, self.own_outputs(outputs), self.labels, self.task, self.mask)
         weights = (self.task[:, None] == torch.arange(n_tasks, device=self.task.device)).to(outputs.dtype)
         return losses[:, None], weights if counts is None else weights * counts[:, None]
 
@@ -184,26 +189,26 @@ def _shared_losses(problem: Problem, outputs: Tensor, labels: Tensor, mask: Tens
 
 
 def _own_losses(
-    layout: TaskLayout, own: Tensor, labels: Tensor, task: Tensor, mask: Tensor | None
+    known: TaskColumns, own: Tensor, labels: Tensor, task: Tensor, mask: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
     """Own layout: own outputs [B, C], labels and mask [B, max D_t] -> each row by its own task's kind, [B].
 
     And the number of each row's labels, [B]; None where none is missing.
     """
-    if layout.columns.shape[1] == 1 and len(layout.kinds) == 1:
-        return _kind_loss(layout.kinds[0], own, labels)[:, 0], None if mask is None else mask[:, 0]
-    valid = layout.valid[task]
+    if known.of_task.shape[1] == 1 and len(known.kinds) == 1:
+        return _kind_loss(known.kinds[0], own, labels)[:, 0], None if mask is None else mask[:, 0]
+    valid = known.valid[task]
     width = min(own.shape[1], labels.shape[1])
     total = torch.zeros_like(own[:, 0])
-    for k, kind in enumerate(layout.kinds):
+    for k, kind in enumerate(known.kinds):
         if kind is TaskKind.MULTICLASS:
             loss = _kind_loss(kind, own.masked_fill(~valid, -1e9), labels)[:, 0]
         else:
             counted = valid[:, :width].to(own.dtype) if mask is None else mask[:, :width]
-            known = torch.where(valid[:, :width], labels[:, :width], 0.0)
-            losses = _kind_loss(kind, own[:, :width], known)
+            counted_labels = torch.where(valid[:, :width], labels[:, :width], 0.0)
+            losses = _kind_loss(kind, own[:, :width], counted_labels)
             loss = (losses * counted).sum(-1) / counted.sum(-1) if mask is None else _known_mean(losses, counted)
-        total = torch.where(layout.kind[task] == k, loss, total)
+        total = torch.where(known.kind[task] == k, loss, total)
     return total, None if mask is None else mask.sum(-1)
 
 

@@ -29,7 +29,7 @@ class Job:
         time_limit: Seconds after which the worker is killed; None for no limit.
         provenance: What the driver knows and the result should record.
         checkpoint: File that keeps a half-trained stack; the worker goes on from what is there.
-        bases: By split and seed, the backbone to start from, where the recipe names a base.
+        pretrained: By split and seed, the backbone to start from, where the recipe names a base.
         modules: Installed plugins that offer the method or the data set; None to load all there are. No other plugin is
             imported where a job runs, so that none can change its numbers.
         content: By split, the fingerprint of the problem that the run was planned with.
@@ -44,7 +44,7 @@ class Job:
     time_limit: float | None
     provenance: Mapping[str, Any]
     checkpoint: Path | None = None
-    bases: Mapping[tuple[int, int], Mapping[str, Array]] = field(default_factory=dict)
+    pretrained: Mapping[tuple[int, int], Mapping[str, Array]] = field(default_factory=dict)
     modules: tuple[str, ...] | None = None
     content: Mapping[int, Fingerprint] = field(default_factory=dict)
 

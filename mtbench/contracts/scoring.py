@@ -8,7 +8,7 @@ import numpy as np
 
 from mtbench.contracts.dataset import Dataset
 from mtbench.errors import DataError
-from mtbench.metrics import metric, split_name
+from mtbench.metrics import metric, named_metric
 from mtbench.tasks import Problem
 
 
@@ -20,7 +20,7 @@ def metrics_by_part(dataset: Dataset, problem: Problem) -> Mapping[str, list[str
     """
     wanted: dict[str, list[str]] = {"validation": [dataset.selection_metric]}
     for name in (dataset.report_metric, dataset.selection_metric, *dataset.also_report):
-        found, part = split_name(name)
+        found, part = named_metric(name)
         for where in {"validation", part} if part == "test" else {part}:
             names = wanted.setdefault(where, [])
             if found.name not in names:

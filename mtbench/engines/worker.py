@@ -100,7 +100,7 @@ def _train(job: Job) -> bytes:
     checkpoint = None
     if job.checkpoint is not None:
         checkpoint = Checkpoint(job.checkpoint, job.trials, _code(job, [found for _, found in loaded.values()]))
-    result = train_stack(method, problems, job.trials, dataset, _device(), report, job.bases, checkpoint)
+    result = train_stack(method, problems, job.trials, dataset, _device(), report, job.pretrained, checkpoint)
     tasks = next(iter(problems.values())).tasks
     result.provenance |= {
         **job.provenance,
@@ -126,7 +126,7 @@ def _calibrate(job: Job) -> bytes:
     cell = job.trials[0].cell
     problems = {split: problem for split, (problem, _) in _loaded(job).items()}
     method, dataset = plugins.method(cell.method)(), plugins.dataset(cell.dataset)()
-    return json.dumps(calibrate(method, problems, job.trials, dataset, _device(), job.bases)).encode()
+    return json.dumps(calibrate(method, problems, job.trials, dataset, _device(), job.pretrained)).encode()
 
 
 def _device() -> str:

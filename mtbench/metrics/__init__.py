@@ -8,7 +8,7 @@ from mtbench.metrics.metric import Metric, mean_over_tasks, prediction_width
 from mtbench.metrics.ranking import RANKS, map_at_10, one_class_each, one_vs_all_error, one_vs_all_tasks
 from mtbench.metrics.values import error, loss, pooled_rmse, rmse
 
-__all__ = ["METRICS", "Metric", "RANKS", "mean_over_tasks", "metric", "prediction_width", "split_name"]
+__all__ = ["METRICS", "Metric", "RANKS", "mean_over_tasks", "metric", "prediction_width", "named_metric"]
 
 METRICS = {
     m.name: m
@@ -37,7 +37,7 @@ def metric(name: str) -> Metric:
     return METRICS[name]
 
 
-def split_name(name: str) -> tuple[Metric, str]:
+def named_metric(name: str) -> tuple[Metric, str]:
     """Takes "rmse" or "rmse@part" apart: the metric, and the test part it is read on ("test" unless named)."""
     base, _, part = name.partition("@")
     return metric(base), part or "test"

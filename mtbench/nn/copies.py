@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from mtbench.contracts.pretrained import Pretrainable
-from mtbench.nn.any_batch import take_any_batch
+from mtbench.nn.batch_norm import take_any_batch
 
 _DOT = "__"  # stands for the dots of a template's names, which names of parameters cannot hold
 

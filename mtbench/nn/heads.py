@@ -51,15 +51,14 @@ def from_tasks(own: Tensor, batch: Batch, own_rows: bool) -> Tensor:
         batch: Tells which columns are whose, and which row is whose.
         own_rows: Row j of task t is row t b + j of the batch, and no other task's network saw it.
     """
-    layout = batch.layout
-    n_outputs = layout.problem.n_outputs
+    known, n_outputs = batch.columns, batch.problem.n_outputs
     if not own_rows:
         # [T, B, C] -> [B, T, C], and of that the real columns: by number, since a GPU is waited for to count a mask.
-        return own.transpose(0, 1).flatten(1).index_select(1, layout.real)
+        return own.transpose(0, 1).flatten(1).index_select(1, known.real)
     rows = own.flatten(0, 1)
     assert batch.task is not None, "rows of each task need the own layout"
     # Padded columns go to one column more, which is cut off.
-    columns = torch.where(layout.valid, layout.columns, n_outputs)[batch.task]
+    columns = torch.where(known.valid, known.of_task, n_outputs)[batch.task]
     return rows.new_zeros(len(rows), n_outputs + 1).scatter(1, columns, rows)[:, :n_outputs]
 
 
@@ -77,4 +76,4 @@ def task_features(copies: Copies, batch: Batch) -> Tensor:
 
 def by_task(rows: Tensor, batch: Batch) -> Tensor:
     """Rows [B, ...] of a batch with b rows of each task in order, as [T, b, ...]."""
-    return rows.reshape(batch.layout.problem.n_tasks, batch.per_task, *rows.shape[1:])
+    return rows.reshape(batch.problem.n_tasks, batch.per_task, *rows.shape[1:])

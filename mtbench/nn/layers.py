@@ -1,7 +1,7 @@
 """The layers of backbones: torch's, but as fast where they are mapped over copies or trials as they are alone.
 
 Parameters, buffers and their names are those of the torch modules that these derive from; so are results, to the last
-bit where nothing is mapped. `mtbench.nn.mapped` says what mapping changes.
+bit where nothing is mapped. `mtbench.nn.vmap_operations` says what mapping changes.
 
 Shapes: B rows, C channels, H x W pixels, d inputs and k outputs of a dense layer.
 """
@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mtbench.nn.any_batch import normalised
-from mtbench.nn.mapped import batch_norm, convolution, dense, max_pool
+from mtbench.nn.batch_norm import normalised
+from mtbench.nn.vmap_operations import batch_norm, convolution, dense, max_pool
 
 
 class Linear(nn.Linear):
@@ -34,7 +34,7 @@ class Conv2d(nn.Conv2d):
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """`torch.nn.BatchNorm2d`, which also trains on a batch of one value per channel (`mtbench.nn.any_batch`)."""
+    """`torch.nn.BatchNorm2d`, which also trains on a batch of one value per channel (`mtbench.nn.batch_norm`)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> the same."""

@@ -17,7 +17,7 @@ def row_tasks(batch: Batch) -> Tensor:
     """The task of each row of the network, int64 [N]."""
     if batch.task is not None:
         return batch.task
-    tasks = torch.arange(batch.layout.problem.n_tasks, device=batch.inputs.device)
+    tasks = torch.arange(batch.problem.n_tasks, device=batch.inputs.device)
     return tasks.repeat_interleave(len(batch.inputs))
 
 
@@ -25,7 +25,7 @@ def task_rows(rows: Tensor, batch: Batch) -> Tensor:
     """Rows of the batch as rows of the network: [B, ...] -> [N, ...]."""
     if batch.task is not None:
         return rows
-    return rows.expand(batch.layout.problem.n_tasks, *rows.shape).flatten(0, 1)
+    return rows.expand(batch.problem.n_tasks, *rows.shape).flatten(0, 1)
 
 
 def for_heads(features: Tensor, batch: Batch) -> Tensor:
@@ -36,5 +36,5 @@ def for_heads(features: Tensor, batch: Batch) -> Tensor:
     if batch.task is None:
         if len(features) == len(batch.inputs):
             return features
-        return features.view(batch.layout.problem.n_tasks, -1, *features.shape[1:])
+        return features.view(batch.problem.n_tasks, -1, *features.shape[1:])
     return by_task(features, batch) if batch.per_task else features

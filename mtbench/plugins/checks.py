@@ -49,7 +49,7 @@ def check_dataset(cls: Any) -> None:
     """
     from mtbench.contracts.dataset import Dataset
     from mtbench.data.sources import Source
-    from mtbench.metrics import split_name
+    from mtbench.metrics import named_metric
 
     _check_class(cls, (Dataset,))
     _check_signatures(cls, (Dataset,))
@@ -62,7 +62,7 @@ def check_dataset(cls: Any) -> None:
     describe(cls.Options)
     for metric in (cls.selection_metric, cls.report_metric, *cls.also_report):
         try:
-            split_name(metric)
+            named_metric(metric)
         except MtbenchError as error:
             raise PluginError(f"{cls.__qualname__}: {error}") from None
     if not 1 <= cls.default_splits <= cls.n_splits:

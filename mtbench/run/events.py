@@ -11,7 +11,7 @@ from mtbench.contracts.trials import Stack, Status, Trial
 from mtbench.plan.grid import PlannedCell
 
 
-class Watcher(Protocol):
+class RunListener(Protocol):
     """Sees a run go by."""
 
     def planned(self, cell: PlannedCell, phase: str, n_trials: int, n_done: int) -> None:

@@ -1,4 +1,4 @@
-"""Bases: backbones trained once per split and seed, from which the other methods of a data set start.
+"""Pretrained backbones: trained once per split and seed, from which the other methods of a data set start.
 
 A base is a cell of its own, trained and stored like any; cells that start from it wait until it is.
 """
@@ -17,8 +17,8 @@ Weights = dict[tuple[int, int], dict[str, Array]]
 """By split and seed, a backbone's parameters and buffers by name."""
 
 
-class Bases:
-    """The bases of one run.
+class PretrainedBackbones:
+    """The pretrained backbones of one run.
 
     Args:
         store: Where they are kept.

@@ -13,7 +13,7 @@ import numpy as np
 import mtbench
 from mtbench.contracts.hyperparameters import describe
 from mtbench.contracts.trials import FINAL, Cell
-from mtbench.metrics import split_name
+from mtbench.metrics import named_metric
 from mtbench.plan.grid import PlannedCell
 from mtbench.plan.study import Study
 from mtbench.plugins.host import Plugins
@@ -40,7 +40,7 @@ class Facts:
         """The provenance of a cell's results, as far as the driver knows it."""
         dataset = planned.dataset
         named = (dataset.selection_metric, dataset.report_metric, *dataset.also_report)
-        metrics = {m.name: m for m, _ in map(split_name, named)}
+        metrics = {m.name: m for m, _ in map(named_metric, named)}
         return {
             **self._code,
             "method_plugin": _credit(self._plugins.owner(planned.cell.method)),

@@ -1,4 +1,4 @@
-"""Runs a study: keeps the engine busy with what is on the agenda, and publishes what comes back.
+"""Runs a study: keeps the engine busy with what is on the schedule, and publishes what comes back.
 
 Nothing depends on the order in which stacks end.
 """
@@ -23,18 +23,18 @@ from mtbench.plan.grid import PlannedCell
 from mtbench.plan.study import Study
 from mtbench.plugins.host import Plugins
 from mtbench.plugins.sources import FILE
-from mtbench.run.events import Summary, Watcher
-from mtbench.run.pretrained import Bases
+from mtbench.run.events import RunListener, Summary
+from mtbench.run.pretrained import PretrainedBackbones
 from mtbench.run.provenance import Facts
-from mtbench.run.schedule import Agenda, Calibration, Phase, Training
-from mtbench.store import Claim, Store, clear_leftovers, decode, encode
+from mtbench.run.schedule import Calibration, Phase, Schedule, Training
+from mtbench.store import Claim, Store, clear_stale_files, decode, encode
 
 _POLL = 0.2
 _REFRESH_CLAIMS = 30.0
 
 
 @dataclass
-class _Flight:
+class _RunningJob:
     """A job under way."""
 
     work: Calibration | Training
@@ -54,7 +54,7 @@ class Runner:
         engine: Where stacks run.
         plugins: Told of events.
         root: Where the data are.
-        watcher: Shows progress.
+        listener: Shows progress.
     """
 
     def __init__(
@@ -65,14 +65,14 @@ class Runner:
         engine: Engine,
         plugins: Plugins,
         root: Path,
-        watcher: Watcher,
+        listener: RunListener,
     ) -> None:
         self._study, self._cells, self._store, self._engine = study, cells, store, engine
-        self._plugins, self._root, self._watcher = plugins, root, watcher
-        self._agenda = Agenda(study, store, engine.slots)
-        self._bases = Bases(store, cells)
+        self._plugins, self._root, self._listener = plugins, root, listener
+        self._schedule = Schedule(study, store, engine.slots)
+        self._pretrained = PretrainedBackbones(store, cells)
         self._elsewhere: list[Training] = []  # stacks that another run is training
-        self._flights: dict[Future[bytes], _Flight] = {}
+        self._running: dict[Future[bytes], _RunningJob] = {}
         self._facts = Facts(study, plugins, engine.name)
         self._refreshed = time.monotonic()
         self.summary = Summary()
@@ -86,20 +86,20 @@ class Runner:
         n_trials = sum(0 if cell.skipped else len(cell.trials()) for cell in self._cells)
         self._plugins.notify("mtbench_run_start", store=str(self._store.path), n_trials=n_trials)
         try:
-            clear_leftovers(self._store.path)
+            clear_stale_files(self._store.path)
             for cell in self._cells:
                 self._begin(cell)
-            while self._agenda.queue or self._flights or self._elsewhere:
+            while self._schedule.queue or self._running or self._elsewhere:
                 self._launch()
-                done, _ = wait(self._flights, timeout=_POLL, return_when=FIRST_COMPLETED)
+                done, _ = wait(self._running, timeout=_POLL, return_when=FIRST_COMPLETED)
                 for future in done:
-                    self._land(future, self._flights.pop(future))
+                    self._collect(future, self._running.pop(future))
                 self._idle(bool(done))
-            self.summary.n_lost = self._agenda.lost()
+            self.summary.n_lost = self._schedule.lost()
         finally:
-            for flight in self._flights.values():
-                if flight.claim is not None:
-                    flight.claim.release()
+            for running in self._running.values():
+                if running.claim is not None:
+                    running.claim.release()
             counts = {"n_finished": self.summary.n_finished, "n_failed": self.summary.n_failed}
             self._plugins.notify("mtbench_run_end", store=str(self._store.path), **counts)
         return self.summary
@@ -107,12 +107,12 @@ class Runner:
     def _begin(self, planned: PlannedCell) -> None:
         if planned.skipped is None:
             if planned.base is None:
-                self._announce(self._agenda.begin_search(planned))
-            elif self._bases.asks(planned):
-                self._announce(self._agenda.begin_search(planned.base))
+                self._announce(self._schedule.begin_search(planned))
+            elif self._pretrained.asks(planned):
+                self._announce(self._schedule.begin_search(planned.base))
             return
-        self._watcher.planned(planned, "search", 0, 0)
-        stack = self._agenda.stand_ins(planned)
+        self._listener.planned(planned, "search", 0, 0)
+        stack = self._schedule.stand_ins(planned)
         if stack is not None:
             result = StackResult.without_training(stack.trials, Status.SKIPPED, planned.skipped)
             result.provenance = self._facts.of(planned)
@@ -122,27 +122,27 @@ class Runner:
     def _announce(self, phase: Phase) -> None:
         """Shows a phase that begins; one with nothing left to do is followed by the next at once."""
         self.summary.n_present += phase.n_done
-        self._watcher.planned(phase.planned, phase.kind, phase.n_trials, phase.n_done)
+        self._listener.planned(phase.planned, phase.kind, phase.n_trials, phase.n_done)
         self._go_on(phase)
 
     def _go_on(self, phase: Phase) -> None:
         if phase.planned.cell.role and phase.over:
-            for planned in self._bases.ready(phase.planned):
-                self._announce(self._agenda.begin_search(planned))
+            for planned in self._pretrained.ready(phase.planned):
+                self._announce(self._schedule.begin_search(planned))
         if phase.awaits_refit:
-            self._announce(self._agenda.begin_refit(phase.planned))
+            self._announce(self._schedule.begin_refit(phase.planned))
 
     def _launch(self) -> None:
         """Hands out work while there are free slots."""
-        while self._agenda.queue and len(self._flights) < self._engine.slots:
-            work = self._agenda.queue.popleft()
+        while self._schedule.queue and len(self._running) < self._engine.slots:
+            work = self._schedule.queue.popleft()
             if isinstance(work, Training):
                 self._launch_training(work)
-            elif self._bases.missing(work.phase.planned, work.group) is not None:
-                self._agenda.part(work)
-            elif not self._agenda.adopt(work):
-                self._watcher.measuring(work.phase.planned, True)
-                self._fly(work, "calibrate", work.group, None, f"calibrate-{work.group[0].id[:16]}")
+            elif self._pretrained.missing(work.phase.planned, work.group) is not None:
+                self._schedule.queue_singly(work)
+            elif not self._schedule.take_agreed(work):
+                self._listener.measuring(work.phase.planned, True)
+                self._submit(work, "calibrate", work.group, None, f"calibrate-{work.group[0].id[:16]}")
 
     def _launch_training(self, work: Training) -> None:
         if self._store.has_stack(work.stack.id):
@@ -150,19 +150,19 @@ class Runner:
             self.summary.n_elsewhere += result.status.count(Status.FINISHED)
             self._settle(work, result)
             return
-        reason = self._bases.missing(work.phase.planned, work.stack.trials)
+        reason = self._pretrained.missing(work.phase.planned, work.stack.trials)
         if reason is not None:
-            self._land_training(work, None, JobFailed(Status.FAILED, reason), b"")
+            self._collect_training(work, None, JobFailed(Status.FAILED, reason), b"")
             return
         claim = self._store.claim(work.stack.id)
         if claim is None:
             self._elsewhere.append(work)
             return
-        log = self._fly(work, "train", work.stack.trials, claim, work.stack.id)
-        self._watcher.started(work.stack, log.with_suffix(".progress"))
+        log = self._submit(work, "train", work.stack.trials, claim, work.stack.id)
+        self._listener.started(work.stack, log.with_suffix(".progress"))
         self._plugins.notify("mtbench_stack_start", stack=work.stack)
 
-    def _fly(
+    def _submit(
         self,
         work: Calibration | Training,
         kind: Literal["train", "calibrate"],
@@ -185,12 +185,12 @@ class Runner:
             self._study.time_limit,
             provenance,
             self._checkpoint(name) if kind == "train" else None,
-            self._bases.of(work.phase.planned, trials),
+            self._pretrained.of(work.phase.planned, trials),
             modules,
             work.phase.planned.content,
         )
         try:
-            self._flights[self._engine.submit(job)] = _Flight(work, job, claim, log)
+            self._running[self._engine.submit(job)] = _RunningJob(work, job, claim, log)
         except BaseException:  # an interruption too: other runs should not wait for this one
             if claim is not None:
                 claim.release()
@@ -208,22 +208,22 @@ class Runner:
         """Where a half-trained stack is kept until it is finished."""
         return self._store.path / "checkpoints" / f"{stack_id}.npz"
 
-    def _land(self, future: Future[bytes], flight: _Flight) -> None:
+    def _collect(self, future: Future[bytes], running: _RunningJob) -> None:
         """Takes in what a job gave."""
         error = future.exception()
-        fault = "" if error else fault_of(flight.job, future.result())
+        fault = "" if error else fault_of(running.job, future.result())
         if fault:
-            error = JobFailed(Status.FAILED, " ".join(f"{self._engine.blamed} {fault}".split()), tail(flight.log))
-        if isinstance(flight.work, Calibration):
-            self._land_calibration(flight.work, error, b"" if error else future.result())
+            error = JobFailed(Status.FAILED, " ".join(f"{self._engine.blamed} {fault}".split()), tail(running.log))
+        if isinstance(running.work, Calibration):
+            self._collect_calibration(running.work, error, b"" if error else future.result())
         else:
-            self._land_training(flight.work, flight.claim, error, b"" if error else future.result())
-        flight.log.with_suffix(".progress").unlink(missing_ok=True)
+            self._collect_training(running.work, running.claim, error, b"" if error else future.result())
+        running.log.with_suffix(".progress").unlink(missing_ok=True)
         if error is None:
-            flight.log.unlink(missing_ok=True)
-            self._checkpoint(flight.log.stem).unlink(missing_ok=True)
+            running.log.unlink(missing_ok=True)
+            self._checkpoint(running.log.stem).unlink(missing_ok=True)
 
-    def _land_training(self, work: Training, claim: Claim | None, error: BaseException | None, image: bytes) -> None:
+    def _collect_training(self, work: Training, claim: Claim | None, error: BaseException | None, image: bytes) -> None:
         if error is not None:
             failed = error if isinstance(error, JobFailed) else JobFailed(Status.FAILED, str(error))
             record = StackResult.without_training(work.stack.trials, failed.status, failed.reason, failed.log)
@@ -238,22 +238,22 @@ class Runner:
         if isinstance(error, JobFailed) and error.status is Status.KILLED and not work.again:
             # Chance kills should not decide what the search selects; what kills again is left for another run.
             self.summary.notes.append(f"{work.stack.cell.label}: trained a stack once more: {error}")
-            self._agenda.queue.appendleft(dataclasses.replace(work, again=True))
+            self._schedule.queue.appendleft(dataclasses.replace(work, again=True))
             return
         self._settle(work, decode(image))
 
-    def _land_calibration(self, work: Calibration, error: BaseException | None, answer: bytes) -> None:
+    def _collect_calibration(self, work: Calibration, error: BaseException | None, answer: bytes) -> None:
         planned = work.phase.planned
-        self._watcher.measuring(planned, False)
+        self._listener.measuring(planned, False)
         if error is None:
             facts = json.loads(answer)
-            self._agenda.divide(work, facts)
-            self._watcher.measured(planned, facts)
+            self._schedule.divide(work, facts)
+            self._listener.measured(planned, facts)
             return
         # Trained one by one, so that each failure is on record.
         self.summary.notes.append(f"{planned.cell.label}: stacks could not be measured, so trials ran alone: {error}")
-        if not self._agenda.adopt(work):
-            self._agenda.part(work)
+        if not self._schedule.take_agreed(work):
+            self._schedule.queue_singly(work)
 
     def _settle(self, work: Training, result: StackResult) -> None:
         """Notes the end of a stack and goes on with its cell."""
@@ -262,7 +262,7 @@ class Runner:
         self._go_on(work.phase)
 
     def _note(self, stack: Stack, result: StackResult) -> None:
-        self._agenda.note(result)
+        self._schedule.note(result)
         for trial, status, reason in zip(stack.trials, result.status, result.reason, strict=True):
             if status is Status.FINISHED:
                 self.summary.n_finished += 1
@@ -270,27 +270,27 @@ class Runner:
                 self.summary.failures.append((trial, status, reason))
                 self._plugins.notify("mtbench_trial_failed", trial=trial, status=str(status), reason=reason)
         self._plugins.notify("mtbench_stack_end", stack=stack, statuses=[str(s) for s in result.status])
-        self._watcher.ended(stack, result.status, result.reason)
+        self._listener.ended(stack, result.status, result.reason)
 
     def _tell_epochs(self) -> None:
-        for flight in self._flights.values():
-            found = latest(flight.log.with_suffix(".progress"))
-            if found is not None and found[0] != flight.epoch and isinstance(flight.work, Training):
-                flight.epoch, n_active = found
-                stack_id = flight.work.stack.id
-                self._plugins.notify("mtbench_epoch", stack_id=stack_id, epoch=flight.epoch, n_active=n_active)
+        for running in self._running.values():
+            found = latest(running.log.with_suffix(".progress"))
+            if found is not None and found[0] != running.epoch and isinstance(running.work, Training):
+                running.epoch, n_active = found
+                stack_id = running.work.stack.id
+                self._plugins.notify("mtbench_epoch", stack_id=stack_id, epoch=running.epoch, n_active=n_active)
 
     def _idle(self, busy: bool) -> None:
         """Between results: tells progress, keeps claims alive, looks after stacks that other runs train."""
-        self._watcher.tick()
+        self._listener.tick()
         self._tell_epochs()
         if time.monotonic() - self._refreshed > _REFRESH_CLAIMS:
             self._refreshed = time.monotonic()
-            for flight in self._flights.values():
-                if flight.claim is not None:
-                    flight.claim.refresh()
-        if not self._agenda.queue and self._elsewhere and not busy:
-            self._agenda.queue.extend(self._elsewhere)
+            for running in self._running.values():
+                if running.claim is not None:
+                    running.claim.refresh()
+        if not self._schedule.queue and self._elsewhere and not busy:
+            self._schedule.queue.extend(self._elsewhere)
             self._elsewhere.clear()
-            if not self._flights:
+            if not self._running:
                 time.sleep(_POLL)

@@ -1,8 +1,8 @@
-"""What a run has to do: decides which groups of trials are measured and which stacks are trained.
+"""The schedule of a run: which groups of trials are measured and which stacks are trained, and in which order.
 
 A cell goes through a search and, where asked for, a refit of what the search selected. Each of the two leaves out what
 is finished, takes up stacks that were decided by earlier runs, and divides the rest. Stack sizes are known, or measured
-first. What holds is kept in the store's divisions, so that a resumed run trains the same stacks.
+first. What holds is kept in the store's stack plans, so that a resumed run trains the same stacks.
 """
 
 from __future__ import annotations
@@ -71,12 +71,12 @@ class Training:
     predicted_bytes: int | None = None  # where measuring its stack size has told
 
 
-class Agenda:
+class Schedule:
     """The work of one run that is known so far.
 
     Args:
         study: The study.
-        store: What is there already, and which divisions hold.
+        store: What is there already, and which stack plans hold.
         n_slots: Jobs that run at once.
 
     Attributes:
@@ -93,8 +93,8 @@ class Agenda:
 
     def begin_search(self, planned: PlannedCell) -> Phase:
         """Queues what is missing of a cell's search."""
-        for division in self._store.divisions.of(planned.cell.key):
-            self._note_size(planned, division.facts)
+        for plan in self._store.stack_plans.of(planned.cell.key):
+            self._note_size(planned, plan.facts)
         return self._begin(planned, "search", planned.trials())
 
     def begin_refit(self, planned: PlannedCell) -> Phase:
@@ -115,17 +115,17 @@ class Agenda:
         self._note_size(work.phase.planned, facts)
         self._divide(work.phase, work.group, facts)
 
-    def adopt(self, work: Calibration) -> bool:
-        """Takes over the division of a group that another run has decided meanwhile, if there is one."""
-        agreed = self._store.divisions.find(work.phase.planned.cell.key, [trial.id for trial in work.group])
+    def take_agreed(self, work: Calibration) -> bool:
+        """Takes over the stack plan of a group that another run has made meanwhile, if there is one."""
+        agreed = self._store.stack_plans.find(work.phase.planned.cell.key, [trial.id for trial in work.group])
         if agreed is None:
             return False
         work.phase.open_groups -= 1
         self._enqueue(work.phase, _stacks(agreed, work.group))
         return True
 
-    def part(self, work: Calibration) -> None:
-        """Queues the trials of a group one by one. Not kept as a division: the next run measures again."""
+    def queue_singly(self, work: Calibration) -> None:
+        """Queues the trials of a group one by one. Not kept as a stack plan: the next run measures again."""
         work.phase.open_groups -= 1
         self._enqueue(work.phase, divide(work.group, 1, 1))
 
@@ -153,15 +153,15 @@ class Agenda:
         return phase
 
     def _decided(self, planned: PlannedCell, trials: Sequence[Trial]) -> tuple[list[Stack], list[Trial]]:
-        """Unfinished stacks of earlier divisions, and the missing trials that are in none."""
+        """Unfinished stacks of earlier stack plans, and the missing trials that are in none."""
         by_id = {trial.id: trial for trial in trials}
         open_ids = by_id.keys() - self._finished
         stacks: list[Stack] = []
-        for division in self._store.divisions.of(planned.cell.key):
-            for ids in division.stacks:
+        for plan in self._store.stack_plans.of(planned.cell.key):
+            for ids in plan.stacks:
                 if open_ids.intersection(ids) and by_id.keys() >= set(ids):
                     stacks += _stacks([ids], trials)
-                    self._note_memory(stacks[-1:], division.facts)
+                    self._note_memory(stacks[-1:], plan.facts)
                     open_ids.difference_update(ids)
         return stacks, [trial for trial in trials if trial.id in open_ids]
 
@@ -182,7 +182,7 @@ class Agenda:
     def _divide(self, phase: Phase, group: Sequence[Trial], facts: Mapping[str, Any]) -> None:
         n_slots = 1 if self._study.stack_size != "auto" else self._n_slots
         ids = [[trial.id for trial in stack.trials] for stack in divide(group, int(facts["stack_size"]), n_slots)]
-        agreed = self._store.divisions.keep(phase.planned.cell.key, ids, facts, self._store.step)
+        agreed = self._store.stack_plans.keep(phase.planned.cell.key, ids, facts, self._store.step)
         stacks = _stacks(agreed, group)
         self._note_memory(stacks, facts)
         self._enqueue(phase, stacks)
@@ -211,10 +211,10 @@ class Agenda:
         ]
 
 
-def _stacks(division: Iterable[Sequence[str]], trials: Sequence[Trial]) -> list[Stack]:
-    """The stacks of a division, whose trials are among these."""
+def _stacks(plan: Iterable[Sequence[str]], trials: Sequence[Trial]) -> list[Stack]:
+    """The stacks of a stack plan, whose trials are among these."""
     by_id = {trial.id: trial for trial in trials}
-    return [Stack(tuple(by_id[trial_id] for trial_id in ids)) for ids in division]
+    return [Stack(tuple(by_id[trial_id] for trial_id in ids)) for ids in plan]
 
 
 def _typed(planned: PlannedCell, params: Mapping[str, Value]) -> dict[str, Any]:

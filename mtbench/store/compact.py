@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from mtbench.store import packing
 from mtbench.store.claims import Claim
-from mtbench.store.pack import Member
+from mtbench.store.pack_format import Member
 from mtbench.store.packing import Packing, alone, groups
 from mtbench.store.store import Store
 from mtbench.store.survey import Survey, survey
@@ -23,8 +23,8 @@ class Compacted:
         n_after: Files that hold stacks now.
         bytes_after: Their bytes.
         n_packed: Single files that were moved into packs.
-        n_merged: Packs that were replaced by new ones.
-        n_packs: Packs that were made.
+        n_merged: PackFolder that were replaced by new ones.
+        n_packs: PackFolder that were made.
         n_rescued: Stack files that were copied into packs out of damaged ones.
         n_twice: Single files that were removed because a pack held them already, as after a kill.
         n_dropped: Failed tries that were removed, because their trials have come to an end elsewhere.
@@ -71,12 +71,12 @@ class _Compaction(Packing):
     def run(self, drop_failed: bool) -> Compacted:
         found = survey(self.store.files, lambda size: drop_failed or _small(size), self.tick)
         dropped = found.superseded() if drop_failed else set()
-        for sound in found.twice:
-            self._done.n_twice += self.remove(sound)
+        for stack in found.twice:
+            self._done.n_twice += self.remove(stack)
         self._move(found, dropped)
-        for sound in found.singles:
-            if sound.name in dropped:
-                self._done.n_dropped += self.remove(sound)
+        for stack in found.singles:
+            if stack.name in dropped:
+                self._done.n_dropped += self.remove(stack)
         self._done.left = found.left
         self._done.n_packed, self._done.n_packs = self.n_packed, self.n_packs
         self._done.n_after, self._done.bytes_after = self.store.files.extent()
@@ -86,28 +86,28 @@ class _Compaction(Packing):
         """Makes packs of what is worth packing."""
         urgent = {pack.path for pack in found.packs if dropped & pack.names} | found.overlapping()
         old = [pack for pack in found.packs if pack.path in urgent or _small(pack.size)]
-        singles = [sound for sound in found.singles if _small(sound.size)]
-        inside = [sound for pack in old for sound in pack.members]
-        kept = {sound.name: sound for sound in [*inside, *found.rescued, *singles] if sound.name not in dropped}
+        singles = [stack for stack in found.singles if _small(stack.size)]
+        inside = [stack for pack in old for stack in pack.members]
+        kept = {stack.name: stack for stack in [*inside, *found.rescued, *singles] if stack.name not in dropped}
         made = list(groups([kept[name] for name in sorted(kept)], packing.PACK_BYTES))
-        n_files = len(old) + sum(sound.name in kept for sound in singles)
+        n_files = len(old) + sum(stack.name in kept for stack in singles)
         if not urgent and not found.rescued and len(made) >= n_files:
             return
         # What was compressed once stays so.
-        compress = any(isinstance(sound.source, Member) and sound.source.block for sound in kept.values())
+        compress = any(isinstance(stack.source, Member) and stack.source.block for stack in kept.values())
         for group in made:
             contents: dict[str, bytes] = {}
-            for sound in group:
+            for stack in group:
                 self.tick("read")
-                content = sound.read()
+                content = stack.read()
                 if content is not None:  # else another compaction has moved it
-                    contents[sound.name] = content
+                    contents[stack.name] = content
             if contents:
                 self.make(contents, group, compress)
         self._done.n_rescued = len(found.rescued)
         for pack in old:
             self._done.n_merged += self.unlink(pack.path, "remove pack")
-        self._done.n_dropped += len(dropped & {sound.name for sound in inside})
+        self._done.n_dropped += len(dropped & {stack.name for stack in inside})
 
 
 def _small(size: int) -> bool:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from mtbench.errors import StoreError
-from mtbench.store.pack import Member
-from mtbench.store.packs import Packs
+from mtbench.store.pack_folder import PackFolder
+from mtbench.store.pack_format import Member
 from mtbench.store.summary import read_named
 
 Source = Path | Member
@@ -36,7 +36,7 @@ class StackFiles:
 
     def __init__(self, store: Path) -> None:
         self.folder = store / "stacks"
-        self.packs = Packs(self.folder / "packs")
+        self.packs = PackFolder(self.folder / "packs")
 
     def own(self, name: str) -> Path:
         """The path of a stack file that is not packed."""

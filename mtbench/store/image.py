@@ -13,7 +13,7 @@ from mtbench.contracts.trials import StackResult, stack_id
 from mtbench.errors import StoreError
 from mtbench.store.columns import from_columns, to_columns
 from mtbench.store.hdf5 import Column, read_columns, write_columns
-from mtbench.store.pack import Member
+from mtbench.store.pack_format import Member
 from mtbench.store.summary import FILE_FORMAT, HEADER_SIZE, header, pack, read_summary, summary_bytes
 
 

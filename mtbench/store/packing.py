@@ -16,10 +16,10 @@ from mtbench.errors import StoreError
 from mtbench.store import claims
 from mtbench.store.claims import Claim
 from mtbench.store.files import path_of
-from mtbench.store.leftovers import clear_leftovers
-from mtbench.store.pack import check_pack, pack_image, read_pack
+from mtbench.store.intact import IntactStack, stamp_of
+from mtbench.store.pack_format import check_pack, pack_image, read_pack
 from mtbench.store.publish import publish
-from mtbench.store.sound import Sound, stamp_of
+from mtbench.store.stale_files import clear_stale_files
 from mtbench.store.store import Store
 
 PACK_BYTES = 1 << 26
@@ -45,7 +45,7 @@ def alone(store: Store) -> Iterator[Claim]:
             f"Another `mtbench store compact` or `slim` is at work on {store.path}; wait until it has ended."
         )
     try:
-        clear_leftovers(store.path)
+        clear_stale_files(store.path)
         yield claim
     finally:
         claims.forget(store.path, _CLAIM)
@@ -60,7 +60,7 @@ class Packing:
 
     Attributes:
         n_packed: Single files that were moved so far.
-        n_packs: Packs that were made so far.
+        n_packs: PackFolder that were made so far.
     """
 
     def __init__(self, store: Store, claim: Claim) -> None:
@@ -69,7 +69,7 @@ class Packing:
         self._claim = claim
         self._refreshed = time.monotonic()
 
-    def make(self, contents: Mapping[str, bytes], sources: Sequence[Sound], compress: bool) -> None:
+    def make(self, contents: Mapping[str, bytes], sources: Sequence[IntactStack], compress: bool) -> None:
         """Publishes a pack, reads it back, and only then removes what it holds of single files.
 
         Args:
@@ -82,9 +82,9 @@ class Packing:
         publish(self.store.path, path, image, self.store.step)
         self._read_back(path)
         self.n_packs += 1
-        for sound in sources:
-            if isinstance(sound.source, Path) and sound.name in contents:
-                self.n_packed += self.remove(sound)
+        for stack in sources:
+            if isinstance(stack.source, Path) and stack.name in contents:
+                self.n_packed += self.remove(stack)
 
     def _read_back(self, path: Path) -> None:
         self.tick("check pack")
@@ -99,10 +99,10 @@ class Packing:
                 f"Another compaction of {self.store.path} has overtaken this one. Nothing is lost; run it again."
             ) from None
 
-    def remove(self, sound: Sound) -> bool:
+    def remove(self, stack: IntactStack) -> bool:
         """Removes a single file, unless another has taken its name since it was read."""
-        path = path_of(sound.source)
-        return sound.stamp == stamp_of(path) and self.unlink(path, "remove file")
+        path = path_of(stack.source)
+        return stack.stamp == stamp_of(path) and self.unlink(path, "remove file")
 
     def unlink(self, path: Path, step: str) -> bool:
         """Removes a file; False if it is gone already."""
@@ -126,13 +126,13 @@ class Packing:
             self._claim.refresh()
 
 
-def groups(sounds: Iterable[Sound], pack_bytes: int) -> Iterator[list[Sound]]:
+def groups(stacks: Iterable[IntactStack], pack_bytes: int) -> Iterator[list[IntactStack]]:
     """What goes into each pack, in order."""
-    group: list[Sound] = []
-    for sound in sounds:
-        if group and sum(each.size for each in group) + sound.size > pack_bytes:
+    group: list[IntactStack] = []
+    for stack in stacks:
+        if group and sum(each.size for each in group) + stack.size > pack_bytes:
             yield group
             group = []
-        group.append(sound)
+        group.append(stack)
     if group:
         yield group

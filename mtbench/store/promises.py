@@ -13,7 +13,7 @@ from typing import Any
 
 from mtbench.contracts.trials import FINAL, Status, stack_id
 from mtbench.errors import StoreError
-from mtbench.store.pack import NAME
+from mtbench.store.pack_format import NAME
 from mtbench.tasks import Array
 
 _TEXTS = ("trials/id", "trials/status", "trials/reason", "trials/phase")

@@ -20,12 +20,12 @@ from mtbench.store.columns import to_columns
 from mtbench.store.files import path_of
 from mtbench.store.hdf5 import DETAILS
 from mtbench.store.image import decode, encode, payload_sha256
-from mtbench.store.pack import Pack, pack_image
+from mtbench.store.intact import IntactStack
+from mtbench.store.pack_format import Pack, pack_image
 from mtbench.store.packing import Packing, alone, groups
 from mtbench.store.scan import StackColumns, scan
-from mtbench.store.sound import Sound
 from mtbench.store.store import Store
-from mtbench.store.survey import checked_bytes, sounds, superseded
+from mtbench.store.survey import checked_bytes, intact_of, superseded
 from mtbench.store.verify import Checked
 from mtbench.tasks import Array
 
@@ -47,7 +47,7 @@ class Slimmed:
         bytes_after: Their bytes.
         n_trials: Trials whose details were dropped.
         n_kept: Trials that keep theirs.
-        n_packs: Packs that were made.
+        n_packs: PackFolder that were made.
         n_dropped: Failed tries that were removed, because their trials have come to an end elsewhere.
         n_replaced: Stacks that were removed, because nobody wants their trials any more.
         left: Files that were left alone, with the reason.
@@ -130,19 +130,19 @@ class _Slimming(Packing):
         self._choose, self._matrices, self._dry_run = choose, matrices, dry_run
         self._done = Slimmed(*store.files.extent())
         self._contents: dict[str, bytes] = {}
-        self._sources: list[Sound] = []
+        self._sources: list[IntactStack] = []
 
     def run(self) -> Slimmed:
         singles, members, whole = self._survey()
         stacks = scan(self.store).stacks
         keep = self._choose(stacks)
         found = _by_name([*singles, *members])
-        chosen = {name: sound for name in sorted(found) if (sound := self._fullest(found[name])) is not None}
+        chosen = {name: stack for name in sorted(found) if (stack := self._fullest(found[name])) is not None}
         failed = superseded([*chosen.values()])
         unwanted = frozenset(self._replaced(stacks)) if self._replaced is not None else frozenset()
-        replaced = {name for name, sound in chosen.items() if sound.trials <= unwanted} - failed
+        replaced = {name for name, stack in chosen.items() if stack.trials <= unwanted} - failed
         gone = failed | replaced
-        kept = [sound for name, sound in chosen.items() if name not in gone]
+        kept = [stack for name, stack in chosen.items() if name not in gone]
         old = [pack for pack in whole if pack.members.keys() <= chosen.keys()]
         if gone or not self._is_done(kept, singles, old, keep):
             self._repack(kept, keep)
@@ -153,65 +153,65 @@ class _Slimming(Packing):
             self._done.n_after, self._done.bytes_after = self.store.files.extent()
         return self._done
 
-    def _survey(self) -> tuple[list[Sound], list[Sound], list[Pack]]:
-        """The sound files, single ones and packed ones, and the packs that are whole.
+    def _survey(self) -> tuple[list[IntactStack], list[IntactStack], list[Pack]]:
+        """The intact files, single ones and packed ones, and the packs that are whole.
 
         Says of others why they are left alone.
         """
         files, left = self.store.files, self._done.left
         # In this order: what is packed meanwhile is met in its pack.
-        singles = sounds(files, files.singles(), self.tick, left)
+        singles = intact_of(files, files.singles(), self.tick, left)
         packs, faults = files.packs.load()
         left += [Checked(path, str(error)) for path, error in faults.items()]
         checked = {pack.path: checked_bytes(pack, self.tick) for pack in packs}
         left += [check for check in checked.values() if not check.ok]
         whole = [pack for pack in packs if checked[pack.path].ok]
-        members = [sound for pack in whole for sound in sounds(files, pack.members.values(), self.tick, left)]
-        held = {sound.name for sound in (*singles, *members)}
+        members = [stack for pack in whole for stack in intact_of(files, pack.members.values(), self.tick, left)]
+        held = {stack.name for stack in (*singles, *members)}
         for pack in packs:
             if not checked[pack.path].ok:
-                # Stays as evidence; what is sound in it and nowhere else is copied.
+                # Stays as evidence; what is intact in it and nowhere else is copied.
                 rest = [member for name, member in pack.members.items() if name not in held]
-                members += sounds(files, rest, self.tick, [])
+                members += intact_of(files, rest, self.tick, [])
         return singles, members, whole
 
-    def _fullest(self, found: Sequence[Sound]) -> Sound | None:
+    def _fullest(self, found: Sequence[IntactStack]) -> IntactStack | None:
         """Of several files of a name the one that has most; None if they are not forms of one result."""
-        if len({sound.sha256 for sound in found}) == 1:
+        if len({stack.sha256 for stack in found}) == 1:
             return found[-1]
-        results = [(sound, decode(content)) for sound in found if (content := sound.read()) is not None]
+        results = [(stack, decode(content)) for stack in found if (content := stack.read()) is not None]
         if len({_essence(result) for _, result in results}) > 1:
             reason = "two files have its name and hold different results."
-            self._done.left += [Checked(path_of(sound.source), reason) for sound in found]
+            self._done.left += [Checked(path_of(stack.source), reason) for stack in found]
             return None
         return max(results, key=lambda pair: pair[1].provenance.get(MARK, len(pair[1].trials)))[0]
 
     def _is_done(
-        self, kept: Sequence[Sound], singles: Sequence[Sound], old: Sequence[Pack], keep: Collection[str]
+        self, kept: Sequence[IntactStack], singles: Sequence[IntactStack], old: Sequence[Pack], keep: Collection[str]
     ) -> bool:
         """Whether nothing is left to do."""
         if singles or not all(pack.is_compressed for pack in old) or sum(len(p.members) for p in old) != len(kept):
             return False
         if len(old) > len(list(groups(kept, packing.PACK_BYTES))):
             return False
-        results = (decode(sound.read() or b"") for sound in kept)
+        results = (decode(stack.read() or b"") for stack in kept)
         if any(without_details(result, keep, self._matrices) is not None for result in results):
             return False
         self._done.n_after, self._done.bytes_after = self._done.n_before, self._done.bytes_before
         return True
 
-    def _repack(self, kept: Iterable[Sound], keep: Collection[str]) -> None:
+    def _repack(self, kept: Iterable[IntactStack], keep: Collection[str]) -> None:
         """Makes packs of what is kept."""
-        for sound in kept:
+        for stack in kept:
             self.tick("read")
-            content = sound.read()
+            content = stack.read()
             if content is None:  # another compaction has moved it
                 continue
             content = self._slimmed(content, keep)
             if sum(map(len, self._contents.values())) + len(content) > packing.PACK_BYTES:
                 self._flush()
-            self._contents[sound.name] = content
-            self._sources.append(sound)
+            self._contents[stack.name] = content
+            self._sources.append(stack)
         self._flush()
 
     def _slimmed(self, content: bytes, keep: Collection[str]) -> bytes:
@@ -233,21 +233,21 @@ class _Slimming(Packing):
             self.make(self._contents, self._sources, compress=True)
         self._contents, self._sources = {}, []
 
-    def _clear(self, singles: Iterable[Sound], old: Iterable[Pack], names: Collection[str]) -> None:
+    def _clear(self, singles: Iterable[IntactStack], old: Iterable[Pack], names: Collection[str]) -> None:
         """Removes what the new packs stand for."""
         if self._dry_run:
             return
-        for sound in singles:
-            if sound.name in names:
-                self.remove(sound)
+        for stack in singles:
+            if stack.name in names:
+                self.remove(stack)
         for pack in old:
             self.unlink(pack.path, "remove pack")
 
 
-def _by_name(found: Iterable[Sound]) -> dict[str, list[Sound]]:
-    named: dict[str, list[Sound]] = {}
-    for sound in found:
-        named.setdefault(sound.name, []).append(sound)
+def _by_name(found: Iterable[IntactStack]) -> dict[str, list[IntactStack]]:
+    named: dict[str, list[IntactStack]] = {}
+    for stack in found:
+        named.setdefault(stack.name, []).append(stack)
     return named
 
 

@@ -21,11 +21,11 @@ from mtbench.contracts.trials import FINAL, StackResult
 from mtbench.errors import StoreError
 from mtbench.store import claims
 from mtbench.store.claims import Claim
-from mtbench.store.divisions import Divisions, read_division
 from mtbench.store.files import StackFiles, path_of
 from mtbench.store.image import decode, encode, result_id, verify_image
-from mtbench.store.pack import SUFFIX, check_pack
+from mtbench.store.pack_format import SUFFIX, check_pack
 from mtbench.store.publish import Step, explained, no_step, publish
+from mtbench.store.stack_plans import StackPlans, read_stack_plan
 from mtbench.store.summary import read_named
 from mtbench.store.verify import Checked, check_stack
 
@@ -43,7 +43,7 @@ class Store:
         path: The directory.
         uuid: Tells this store from others.
         step: Told each step of publishing, for tests.
-        divisions: How cells are divided into stacks.
+        stack_plans: How cells are divided into stacks.
         files: Where its stacks lie.
     """
 
@@ -51,7 +51,7 @@ class Store:
         self.path = path
         self.uuid = uuid
         self.step = step
-        self.divisions = Divisions(path)
+        self.stack_plans = StackPlans(path)
         self.files = StackFiles(path)
 
     @classmethod
@@ -221,5 +221,5 @@ class Store:
             checked = Checked.of(path, check_pack)
             if checked.ok or path.exists():
                 yield checked
-        for path in self.divisions.paths():
-            yield Checked.of(path, read_division)
+        for path in self.stack_plans.paths():
+            yield Checked.of(path, read_stack_plan)

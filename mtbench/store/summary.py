@@ -22,7 +22,7 @@ import numpy as np
 from mtbench.contracts.trials import Trial
 from mtbench.errors import StoreError
 from mtbench.store.hdf5 import Column, plain_file_size
-from mtbench.store.pack import Member
+from mtbench.store.pack_format import Member
 from mtbench.store.promises import check_name, check_summary
 from mtbench.tasks import Array
 

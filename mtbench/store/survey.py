@@ -1,4 +1,4 @@
-"""What a compaction finds in a store: what is sound, what lies there twice, and what is better left alone."""
+"""What a compaction finds in a store: what is intact, what lies there twice, and what is better left alone."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from pathlib import Path
 
 from mtbench.errors import StoreError
 from mtbench.store.files import Source, StackFiles, exists, path_of
-from mtbench.store.pack import Member, Pack, check_pack
-from mtbench.store.sound import Sound, examined
+from mtbench.store.intact import IntactStack, examined
+from mtbench.store.pack_format import Member, Pack, check_pack
 from mtbench.store.verify import Checked
 
 
 @dataclass(frozen=True)
-class SoundPack:
-    """A pack that is complete, and all of whose members are sound."""
+class IntactPack:
+    """A pack that is complete, and all of whose members are intact."""
 
     path: Path
-    members: Sequence[Sound]
+    members: Sequence[IntactStack]
 
     @property
     def size(self) -> int:
         """Bytes of its members."""
-        return sum(sound.size for sound in self.members)
+        return sum(stack.size for stack in self.members)
 
     @property
     def names(self) -> set[str]:
         """Names of its members."""
-        return {sound.name for sound in self.members}
+        return {stack.name for stack in self.members}
 
 
 @dataclass
@@ -37,22 +37,22 @@ class Survey:
     """What is there.
 
     Attributes:
-        singles: Sound files that no pack holds.
-        twice: Sound files that a pack holds too, byte for byte.
-        packs: Sound packs; of those that were not asked for, only such as overlap with another.
-        rescued: Sound members of packs that are damaged; nothing else holds them.
+        singles: IntactStack files that no pack holds.
+        twice: IntactStack files that a pack holds too, byte for byte.
+        packs: IntactStack packs; of those that were not asked for, only such as overlap with another.
+        rescued: IntactStack members of packs that are damaged; nothing else holds them.
         left: Files that are better left alone, with the reason.
     """
 
-    singles: list[Sound] = field(default_factory=list)
-    twice: list[Sound] = field(default_factory=list)
-    packs: list[SoundPack] = field(default_factory=list)
-    rescued: list[Sound] = field(default_factory=list)
+    singles: list[IntactStack] = field(default_factory=list)
+    twice: list[IntactStack] = field(default_factory=list)
+    packs: list[IntactPack] = field(default_factory=list)
+    rescued: list[IntactStack] = field(default_factory=list)
     left: list[Checked] = field(default_factory=list)
 
     def superseded(self) -> set[str]:
         """Names of the failed tries whose trials have all come to an end in finished stacks."""
-        return superseded([*self.singles, *self.rescued, *(sound for pack in self.packs for sound in pack.members)])
+        return superseded([*self.singles, *self.rescued, *(stack for pack in self.packs for stack in pack.members)])
 
     def overlapping(self) -> set[Path]:
         """The packs that share something with another."""
@@ -60,10 +60,10 @@ class Survey:
         return {pack.path for pack in self.packs if any(count[name] > 1 for name in pack.names)}
 
 
-def superseded(found: Sequence[Sound]) -> set[str]:
+def superseded(found: Sequence[IntactStack]) -> set[str]:
     """Names of the failed tries whose trials have all come to an end in finished stacks."""
-    ended = frozenset[str]().union(*(sound.final for sound in found if not sound.failed))
-    return {sound.name for sound in found if sound.failed and sound.trials <= ended}
+    ended = frozenset[str]().union(*(stack.final for stack in found if not stack.failed))
+    return {stack.name for stack in found if stack.failed and stack.trials <= ended}
 
 
 def survey(files: StackFiles, wanted: Callable[[int], bool], tick: Callable[[], None]) -> Survey:
@@ -76,7 +76,7 @@ def survey(files: StackFiles, wanted: Callable[[int], bool], tick: Callable[[], 
     """
     found = Survey()
     # In this order: what is packed meanwhile is met in its pack.
-    singles = sounds(files, files.singles(), tick, found.left)
+    singles = intact_of(files, files.singles(), tick, found.left)
     packs, faults = files.packs.load()
     found.left += [Checked(path, str(error)) for path, error in faults.items()]
     checked = {pack.path: checked_bytes(pack, tick) for pack in packs}
@@ -85,20 +85,22 @@ def survey(files: StackFiles, wanted: Callable[[int], bool], tick: Callable[[], 
     for pack in _alike(whole, found.left):
         shares = any(pack.members.keys() & other.members.keys() for other in whole if other is not pack)
         if shares or wanted(sum(member.size for member in pack.members.values())):
-            members = sounds(files, pack.members.values(), tick, found.left)
+            members = intact_of(files, pack.members.values(), tick, found.left)
             if len(members) == len(pack.members):
-                found.packs.append(SoundPack(pack.path, members))
+                found.packs.append(IntactPack(pack.path, members))
     held = {name: member for pack in whole for name, member in pack.members.items()}
-    for sound in singles:
-        _sort(sound, held.get(sound.name), found)
-    names = {sound.name for sound in singles} | held.keys()
+    for stack in singles:
+        _sort(stack, held.get(stack.name), found)
+    names = {stack.name for stack in singles} | held.keys()
     for pack in broken.values():
         _rescue(files, pack, checked[pack.path], names, tick, found)
     return found
 
 
-def sounds(files: StackFiles, sources: Iterable[Source], tick: Callable[[], None], bad: list[Checked]) -> list[Sound]:
-    """Those of some files that are sound; the others are put on a list."""
+def intact_of(
+    files: StackFiles, sources: Iterable[Source], tick: Callable[[], None], bad: list[Checked]
+) -> list[IntactStack]:
+    """Those of some files that are intact; the others are put on a list."""
     found = []
     for source in sources:
         tick()
@@ -134,24 +136,24 @@ def _alike(packs: Sequence[Pack], left: list[Checked]) -> list[Pack]:
     return [pack for pack, name in shared if name is None]
 
 
-def _sort(sound: Sound, member: Member | None, found: Survey) -> None:
+def _sort(stack: IntactStack, member: Member | None, found: Survey) -> None:
     """Puts a single file where it belongs, given what a pack has under its name."""
     if member is None:
-        found.singles.append(sound)
-    elif member.sha256 == sound.sha256:
-        found.twice.append(sound)
+        found.singles.append(stack)
+    elif member.sha256 == stack.sha256:
+        found.twice.append(stack)
     else:
         reason = f"{member.pack.name} holds another result of its stack, which counts."
-        found.left.append(Checked(path_of(sound.source), reason))
+        found.left.append(Checked(path_of(stack.source), reason))
 
 
 def _rescue(
     files: StackFiles, pack: Pack, checked: Checked, held: set[str], tick: Callable[[], None], found: Survey
 ) -> None:
-    """Takes what is sound in a damaged pack, but what others hold."""
-    whole = sounds(files, pack.members.values(), tick, [])
-    found.rescued += [sound for sound in whole if sound.name not in held]
-    held |= {sound.name for sound in whole}
+    """Takes what is intact in a damaged pack, but what others hold."""
+    whole = intact_of(files, pack.members.values(), tick, [])
+    found.rescued += [stack for stack in whole if stack.name not in held]
+    held |= {stack.name for stack in whole}
     if checked.path.exists():
         lost = f"Of its {len(pack.members)} stack files {len(pack.members) - len(whole)} cannot be read"
         reason = f"{checked.reason} {lost}; the others lie elsewhere too by now, so it can be deleted."

@@ -9,7 +9,7 @@ from pathlib import Path
 from mtbench.contracts.trials import StackResult
 from mtbench.errors import StoreError
 from mtbench.store.image import verify_image
-from mtbench.store.pack import Member
+from mtbench.store.pack_format import Member
 from mtbench.store.promises import check_name
 
 

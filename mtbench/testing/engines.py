@@ -1,4 +1,4 @@
-"""Engines and watchers for tests of whole runs."""
+"""Engines and listeners for tests of whole runs."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from mtbench.contracts.batch import Batch, TaskLayout
+from mtbench.contracts.batch import Batch, TaskColumns
 from mtbench.contracts.hyperparameters import Value, describe
 from mtbench.contracts.method import GradientMethod, Method
 from mtbench.contracts.trials import LEARNING_RATE, StackResult, Status, Trial
@@ -76,7 +76,7 @@ class MethodContract:
 
     def test_model_gives_the_outputs_of_all_tasks(self, dataset: Miniature) -> None:
         model, batch, _ = self._prepared(dataset)
-        n_outputs = batch.layout.problem.n_outputs
+        n_outputs = batch.problem.n_outputs
         assert model(batch).shape == (len(batch.inputs), n_outputs)
 
     def test_building_depends_on_the_generator_only(self, dataset: Miniature) -> None:
@@ -165,7 +165,7 @@ class MethodContract:
         rows = PartData([problem], "train", CPU, torch.float64).rows(0, slice(None))
         known = describe(method.Params)
         floats = {n: torch.tensor(h.default, dtype=torch.float64) for n, h in known.items() if h.stackable}
-        return model, batch_of(rows, TaskLayout.of(problem, CPU)), method.Params(**floats)
+        return model, batch_of(rows, TaskColumns.of(problem, CPU)), method.Params(**floats)
 
 
 def assert_same(one: StackResult, other: StackResult, tolerance: float) -> None:

@@ -21,7 +21,7 @@ from mtbench.training.gradient import GradientStack
 from mtbench.training.memory import is_out_of_memory
 from mtbench.training.prepared import prepared
 from mtbench.training.stack import train_stack
-from mtbench.training.stacked import Bases
+from mtbench.training.stacked import PretrainedWeights
 
 _CANDIDATES = (1, 4, 16, 64, 256, 1024)
 _GRADIENT_SECONDS = 0.1  # measured time per candidate
@@ -38,7 +38,7 @@ def calibrate(
     trials: Sequence[Trial],
     dataset: Dataset,
     device: str,
-    bases: Bases | None = None,
+    pretrained: PretrainedWeights | None = None,
 ) -> dict[str, object]:
     """Measures stacks of growing size, R = 1 first; none that is not likely to fit in the memory there is.
 
@@ -48,7 +48,7 @@ def calibrate(
         trials: The trials that are to be divided; the first R of them are measured.
         dataset: Gives the metric that is monitored.
         device: As torch names it.
-        bases: Backbones to start from, where the recipe names a base.
+        pretrained: Backbones to start from, where the recipe names a base.
 
     Returns:
         "stack_size", the chosen R; "seconds_per_trial" by R: of a few steps and one look at the validation part for a
@@ -60,7 +60,7 @@ def calibrate(
     seconds: dict[int, float] = {}
     pieces = _pieces(method, problems, trials)
     begun, before, took = time.perf_counter(), 1, 0.0
-    footprint = Footprint(method, problems, trials, dataset, torch.device(device), bases)
+    footprint = Footprint(method, problems, trials, dataset, torch.device(device), pretrained)
     for r in sizes if stackable else [1]:
         if r > 1:
             can_save = len(trials) * pieces * min(seconds.values())
@@ -69,7 +69,7 @@ def calibrate(
                 break
         since = time.perf_counter()
         try:
-            seconds[r] = _seconds(method, problems, trials[:r], dataset, device, bases) / r
+            seconds[r] = _seconds(method, problems, trials[:r], dataset, device, pretrained) / r
         except Exception as error:
             if not is_out_of_memory(error) or r == 1:
                 raise
@@ -119,7 +119,7 @@ def _seconds(
     trials: Sequence[Trial],
     dataset: Dataset,
     device: str,
-    bases: Bases | None,
+    pretrained: PretrainedWeights | None,
 ) -> float:
     if not isinstance(method, GradientMethod):
         started = time.perf_counter()
@@ -127,7 +127,7 @@ def _seconds(
         return time.perf_counter() - started
     refit, rows_per_task = trials[0].epochs is not None, trials[0].cell.recipe.rows_per_task
     problems = {split: prepared(problem, refit, rows_per_task) for split, problem in problems.items()}
-    stack = GradientStack(method, problems, trials, dataset, torch.device(device), bases)
+    stack = GradientStack(method, problems, trials, dataset, torch.device(device), pretrained)
     with repeatable(torch.device(device)):  # as it will be trained
         return _best(stack, _STEPS, device)
 

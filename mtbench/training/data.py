@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtbench.contracts.batch import Batch, TaskLayout
+from mtbench.contracts.batch import Batch, TaskColumns
 from mtbench.errors import DataError
 from mtbench.tasks import Array, Problem, Rows
 
@@ -147,18 +147,18 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
-def batch_of(columns: Mapping[str, Tensor], layout: TaskLayout, per_task: int = 0) -> Batch:
-    """One trial's batch from its columns; `per_task` as in `Batch`."""
+def batch_of(tensors: Mapping[str, Tensor], columns: TaskColumns, per_task: int = 0) -> Batch:
+    """One trial's batch from its tensors by name; `columns` and `per_task` as in `Batch`."""
     return Batch(
-        columns["inputs"],
-        columns["labels"],
-        columns.get("mask"),
-        columns.get("task"),
-        columns["n_train"],
-        layout,
+        tensors["inputs"],
+        tensors["labels"],
+        tensors.get("mask"),
+        tensors.get("task"),
+        tensors["n_train"],
+        columns,
         per_task,
-        columns.get("key"),
-        columns["n_examples"],
+        tensors.get("key"),
+        tensors["n_examples"],
     )
 
 

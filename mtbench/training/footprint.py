@@ -27,7 +27,7 @@ from mtbench.training.exactness import repeatable
 from mtbench.training.gradient import GradientStack
 from mtbench.training.memory import AllocatedBytes, TensorBytes, available_bytes, meter
 from mtbench.training.prepared import prepared
-from mtbench.training.stacked import Bases
+from mtbench.training.stacked import PretrainedWeights
 
 _SMALL = (2, 3)
 _ROUNDED = 2**17  # bytes of state from which it does not matter that a GPU's allocator gives 512 at a time
@@ -75,7 +75,7 @@ class Footprint:
         trials: Trials of one cell and one phase; stacks are the first R of them.
         dataset: Tells which parts are evaluated.
         device: Where they would train.
-        bases: Backbones to start from, where the recipe names a base.
+        pretrained: Backbones to start from, where the recipe names a base.
     """
 
     def __init__(
@@ -85,9 +85,15 @@ class Footprint:
         trials: Sequence[Trial],
         dataset: Dataset,
         device: torch.device,
-        bases: Bases | None = None,
+        pretrained: PretrainedWeights | None = None,
     ) -> None:
-        self._method, self._trials, self._dataset, self._device, self._bases = method, trials, dataset, device, bases
+        self._method, self._trials, self._dataset, self._device, self._pretrained = (
+            method,
+            trials,
+            dataset,
+            device,
+            pretrained,
+        )
         self._refit = trials[0].epochs is not None
         rows_per_task = trials[0].cell.recipe.rows_per_task
         self._problems = {s: prepared(problem, self._refit, rows_per_task) for s, problem in problems.items()}
@@ -178,7 +184,7 @@ class Footprint:
         with meter(self._device) as count:
             data = shared_bytes(problem, self._device) + len(used) * part_bytes(problem, "train", self._dtype)
             before = count.live + data
-            stack = GradientStack(self._method, used, trials, self._dataset, self._device, self._bases)
+            stack = GradientStack(self._method, used, trials, self._dataset, self._device, self._pretrained)
             stack.train_epoch(1)
             count.restart()
             stack.train_epoch(max(1, steps))
@@ -223,7 +229,7 @@ def predicted_bytes(
     trials: Sequence[Trial],
     dataset: Dataset,
     device: str = "cpu",
-    bases: Bases | None = None,
+    pretrained: PretrainedWeights | None = None,
 ) -> int | None:
     """The most bytes of tensors that will live at once while these trials train as one stack: see `Footprint`."""
-    return Footprint(method, problems, trials, dataset, torch.device(device), bases).of(len(trials))
+    return Footprint(method, problems, trials, dataset, torch.device(device), pretrained).of(len(trials))

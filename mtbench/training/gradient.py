@@ -26,7 +26,7 @@ from mtbench.training.evaluate import Chunk, Evaluator
 from mtbench.training.memory import is_out_of_memory
 from mtbench.training.optimisers import clip_, optimiser_for
 from mtbench.training.progress import EpochListener, Progress
-from mtbench.training.stacked import Bases, StackedModels, StackState
+from mtbench.training.stacked import PretrainedWeights, StackedModels, StackState
 
 _LEAVE = 0.75  # finished trials are taken out once this share or less of those held still trains
 
@@ -40,7 +40,7 @@ class GradientStack:
         trials: The K trials, all of one phase.
         dataset: Gives the metric that is monitored.
         device: Where to train.
-        bases: Backbones to start from, where the recipe names a base.
+        pretrained: Backbones to start from, where the recipe names a base.
         checkpoint: Kept up to date while the stack trains, and gone on from where there is one; None keeps none.
     """
 
@@ -51,7 +51,7 @@ class GradientStack:
         trials: Sequence[Trial],
         dataset: Dataset,
         device: torch.device,
-        bases: Bases | None = None,
+        pretrained: PretrainedWeights | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> None:
         self._method, self._device, self._recipe = method, device, trials[0].cell.recipe
@@ -68,7 +68,7 @@ class GradientStack:
         self._checkpoint = checkpoint
         of_trials = [problems[trial.split] for trial in trials]
         started = time.perf_counter()
-        self.models = StackedModels(method, of_trials, trials, device, bases)
+        self.models = StackedModels(method, of_trials, trials, device, pretrained)
         self._state = self.models.initial
         self._gradient = torch.empty_like(self._state.theta)
         self.progress = Progress.start(self._state)

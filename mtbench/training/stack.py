@@ -23,7 +23,7 @@ from mtbench.training.memory import is_out_of_memory, peak_bytes, restart_peak, 
 from mtbench.training.prepared import prepared, untrained_tasks
 from mtbench.training.progress import EpochListener
 from mtbench.training.solver import SolverStack
-from mtbench.training.stacked import Bases
+from mtbench.training.stacked import PretrainedWeights
 
 _DIVERGED = "The loss or a parameter stopped being finite."
 _UNJUDGED = (
@@ -38,7 +38,7 @@ def train_stack(
     dataset: Dataset,
     device: str = "cpu",
     on_epoch: EpochListener | None = None,
-    bases: Bases | None = None,
+    pretrained: PretrainedWeights | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> StackResult:
     """Trains the trials of a stack together.
@@ -53,7 +53,7 @@ def train_stack(
         dataset: Gives the metrics.
         device: As torch names it.
         on_epoch: Told (epoch, trials that still train) after each epoch.
-        bases: Backbones to start from, where the recipe names a base.
+        pretrained: Backbones to start from, where the recipe names a base.
         checkpoint: Where a half-trained stack is kept; training goes on from what is there.
 
     Returns:
@@ -64,7 +64,7 @@ def train_stack(
         # For a method that draws while it trains. Such methods train alone: what is drawn depends on the trial only.
         with torch.random.fork_rng(devices=[]), repeatable(torch.device(device)):
             torch.manual_seed(seed_from(first.cell.dataset, first.split, first.seed, "training"))
-            return _train(method, problems, trials, dataset, torch.device(device), on_epoch, bases, checkpoint)
+            return _train(method, problems, trials, dataset, torch.device(device), on_epoch, pretrained, checkpoint)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -73,7 +73,7 @@ def train_stack(
         return StackResult.without_training(trials, Status.OOM, reason)
     half = len(trials) // 2
     halves = (trials[:half], trials[half:])
-    return joined([train_stack(method, problems, part, dataset, device, on_epoch, bases) for part in halves])
+    return joined([train_stack(method, problems, part, dataset, device, on_epoch, pretrained) for part in halves])
 
 
 def _train(
@@ -83,7 +83,7 @@ def _train(
     dataset: Dataset,
     device: torch.device,
     on_epoch: EpochListener | None,
-    bases: Bases | None,
+    pretrained: PretrainedWeights | None,
     checkpoint: Checkpoint | None,
 ) -> StackResult:
     started = time.perf_counter()
@@ -96,7 +96,7 @@ def _train(
     used = {s: prepared(problems[s], refit, recipe.rows_per_task) for s in sorted({trial.split for trial in trials})}
     stack: GradientStack | SolverStack
     if isinstance(method, GradientMethod):
-        stack = GradientStack(method, used, trials, dataset, device, bases, checkpoint)
+        stack = GradientStack(method, used, trials, dataset, device, pretrained, checkpoint)
     elif isinstance(method, SolverMethod):
         stack = SolverStack(method, used, trials, device)
     else:

@@ -20,22 +20,22 @@ from torch.func import functional_call, vmap
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mtbench.contracts.batch import TaskLayout
+from mtbench.contracts.batch import TaskColumns
 from mtbench.contracts.hyperparameters import describe
 from mtbench.contracts.method import GradientMethod, Method
 from mtbench.contracts.recipe import Recipe
 from mtbench.contracts.seeds import seed_from
 from mtbench.contracts.trials import LEARNING_RATE, Trial
 from mtbench.errors import PluginError
-from mtbench.nn.any_batch import take_any_batch
-from mtbench.nn.mapped import aligned
+from mtbench.nn.batch_norm import take_any_batch
+from mtbench.nn.vmap_operations import aligned
 from mtbench.tasks import Array, Problem
 from mtbench.training.author_checks import check_model, check_names, mixed_dtypes, tensor_objective
 from mtbench.training.data import Columns, batch_of
 
 _NOT_PLUGINS = (Path(__file__).parents[1], Path(torch.__file__).parent)
 
-Bases = Mapping[tuple[int, int], Mapping[str, Array]]
+PretrainedWeights = Mapping[tuple[int, int], Mapping[str, Array]]
 """By split and seed, the backbone that trials start from: parameters and buffers by name."""
 
 
@@ -120,21 +120,21 @@ class StackedModels:
         problems: Sequence[Problem],
         trials: Sequence[Trial],
         device: torch.device,
-        bases: Bases | None = None,
+        pretrained: PretrainedWeights | None = None,
     ) -> None:
         recipe = trials[0].cell.recipe
         dtype: torch.dtype = getattr(torch, recipe.dtype)
         views = {id(problem): problem.without_test() for problem in problems}
         handed = [views[id(problem)] for problem in problems]
         models = [
-            _build(method, problem, trial, recipe, bases or {}).to(device, dtype)
+            _build(method, problem, trial, recipe, pretrained or {}).to(device, dtype)
             for problem, trial in zip(handed, trials, strict=True)
         ]
         self._channels_last = recipe.channels_last
         cast = recipe.autocast == "bfloat16"
         self._autocast = torch.autocast(device.type, torch.bfloat16) if cast else contextlib.nullcontext()
         self._device = device
-        self._probe = _Probe(models[0], method, TaskLayout.of(handed[0], device))
+        self._probe = _Probe(models[0], method, TaskColumns.of(handed[0], device))
         self._tied = _tied(models[0])
         self._shapes = {name: tuple(p.shape) for name, p in models[0].named_parameters()}
         self._sizes = [math.prod(shape) for shape in self._shapes.values()]
@@ -317,14 +317,14 @@ def method_params(method: Method, trial: Trial) -> Any:
 class _Probe(nn.Module):
     """Carries a model through `functional_call`, to be asked for one thing at a time."""
 
-    def __init__(self, model: nn.Module, method: GradientMethod, layout: TaskLayout) -> None:
+    def __init__(self, model: nn.Module, method: GradientMethod, columns: TaskColumns) -> None:
         super().__init__()
-        self.model, self.method, self._layout = model, method, layout
+        self.model, self.method, self._columns = model, method, columns
 
-    def forward(self, what: str, columns: Columns, params: Any, per_task: int) -> Any:
+    def forward(self, what: str, tensors: Columns, params: Any, per_task: int) -> Any:
         if what == "learned":
             return dict(self.method.learned(self.model, params))
-        batch = batch_of(columns, self._layout, per_task)
+        batch = batch_of(tensors, self._columns, per_task)
         if what == "predict":
             return batch.own_outputs(batch.checked(self.model(batch)))
         if what == "after_step":
@@ -383,7 +383,9 @@ class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
-def _build(method: GradientMethod, problem: Problem, trial: Trial, recipe: Recipe, bases: Bases) -> nn.Module:
+def _build(
+    method: GradientMethod, problem: Problem, trial: Trial, recipe: Recipe, pretrained: PretrainedWeights
+) -> nn.Module:
     """A trial's model, initialised from its data set, split and seed alone: a stack changes nothing."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_from(trial.cell.dataset, trial.split, trial.seed, "initialisation"))
@@ -394,6 +396,6 @@ def _build(method: GradientMethod, problem: Problem, trial: Trial, recipe: Recip
     check_model(method, model, recipe)
     take_any_batch(model)
     if recipe.base:
-        weights = bases[trial.split, trial.seed]
+        weights = pretrained[trial.split, trial.seed]
         method.start_from(model, {name: torch.as_tensor(array) for name, array in weights.items()})
     return model

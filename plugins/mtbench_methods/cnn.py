@@ -59,7 +59,7 @@ class CNN(GradientMethod):
 
         The factor T lets lambda mean the same as in MT-CNN.
         """
-        loss = batch.layout.problem.n_tasks * batch.pooled_loss(model(batch))
+        loss = batch.problem.n_tasks * batch.pooled_loss(model(batch))
         return loss + params.lambda_ * (model.decay() + model.S.square().sum() / 2)
 
     def learned(self, model: BackboneNet, params: CNNParams) -> Mapping[str, Tensor]:

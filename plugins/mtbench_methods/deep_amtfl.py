@@ -63,7 +63,7 @@ class DeepAMTFL(GradientMethod):
         features = model.features(batch)
         outputs = model.outputs(features)
         losses = batch.task_losses(outputs) + batch.size_offset(params.delta)
-        feedback = batch.layout.per_task(model.feedback.A.abs().sum(1))
+        feedback = batch.columns.per_task(model.feedback.A.abs().sum(1))
         reconstruction = (features - model.feedback(outputs)).square().sum(1).mean()
         return (
             ((1 + params.alpha * feedback) * losses).sum()

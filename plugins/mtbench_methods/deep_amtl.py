@@ -85,7 +85,7 @@ class DeepAMTL(GradientMethod):
         """Eq. (4) on S: sum_t {(1 + alpha |b_t|_1) L_t + mu |s_t|_1} + gamma |S - S B|_F^2 + lambda / 2 |below|^2."""
         losses = batch.task_losses(model(batch)) + batch.size_offset(params.delta)
         B = model.B * model.others
-        given = batch.layout.per_task(B.abs().sum(1))
+        given = batch.columns.per_task(B.abs().sum(1))
         return (
             ((1 + params.alpha * given) * losses).sum()
             + params.mu * model.S.abs().sum()

@@ -54,7 +54,7 @@ class NN(GradientMethod):
 
         The factor T lets lambda and nu mean the same as in MT-NN.
         """
-        loss = batch.layout.problem.n_tasks * batch.pooled_loss(model(batch))
+        loss = batch.problem.n_tasks * batch.pooled_loss(model(batch))
         decay = params.lambda_ * (model.L.square().sum() + model.S.square().sum())
         return loss + decay + params.nu * model.L.abs().sum()
 

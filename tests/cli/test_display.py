@@ -248,14 +248,14 @@ def test_what_a_watcher_raises_never_reaches_the_run(cell):
 
             return act
 
-    watcher = Harmless(Broken())
-    watcher.planned(planned(cell), "search", 4, 0)
-    watcher.measuring(planned(cell), True)
-    watcher.measured(planned(cell), {})
-    watcher.started(stack_of(cell), None)
-    watcher.ended(stack_of(cell), [Status.FINISHED], [""])
-    watcher.tick()
-    assert watcher.fault == "KeyError: 'planned failed'"
+    listener = Harmless(Broken())
+    listener.planned(planned(cell), "search", 4, 0)
+    listener.measuring(planned(cell), True)
+    listener.measured(planned(cell), {})
+    listener.started(stack_of(cell), None)
+    listener.ended(stack_of(cell), [Status.FINISHED], [""])
+    listener.tick()
+    assert listener.fault == "KeyError: 'planned failed'"
 
 
 class Turns:
@@ -343,8 +343,8 @@ def test_a_dumb_terminal_or_none_gets_plain_lines(monkeypatch, capsys, cell, at_
     monkeypatch.setattr(LiveTable, "close", lambda self: None)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: at_terminal, raising=False)
     monkeypatch.setenv("TERM", term)
-    with display([planned(cell)]) as watcher:
-        watcher.planned(planned(cell), "search", 4, 0)
+    with display([planned(cell)]) as listener:
+        listener.planned(planned(cell), "search", 4, 0)
     assert opened == ([kind] if kind else [])
     out = capsys.readouterr().out
     assert "\x1b" not in out
@@ -352,9 +352,9 @@ def test_a_dumb_terminal_or_none_gets_plain_lines(monkeypatch, capsys, cell, at_
 
 
 def test_a_fault_of_the_display_is_told_when_the_run_is_over(capsys, cell):
-    with display([planned(cell)]) as watcher:
-        watcher.measuring(SimpleNamespace(cell=SimpleNamespace(key="nobody's")), True)
-        watcher.planned(planned(cell), "search", 4, 0)
+    with display([planned(cell)]) as listener:
+        listener.measuring(SimpleNamespace(cell=SimpleNamespace(key="nobody's")), True)
+        listener.planned(planned(cell), "search", 4, 0)
     found = capsys.readouterr()
     assert found.out.startswith("0 of 4 trials done")
     assert found.err.startswith("Warning: The display of the run had a fault, which changes no result: KeyError: ")

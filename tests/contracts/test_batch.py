@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from mtbench import Part, Problem, Task, TaskKind
-from mtbench.contracts.batch import Batch, TaskLayout
+from mtbench.contracts.batch import Batch, TaskColumns
 from mtbench.testing.problems import MINIATURES
 from mtbench.training.data import PartData, batch_of
 
@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 def batch_and_outputs(problem: Problem) -> tuple[Batch, torch.Tensor]:
     part = PartData([problem], "train", CPU, torch.float64)
-    batch = batch_of(part.rows(0, slice(0, 30)), TaskLayout.of(problem, CPU))
+    batch = batch_of(part.rows(0, slice(0, 30)), TaskColumns.of(problem, CPU))
     generator = torch.Generator().manual_seed(1)
     return batch, torch.randn(len(batch.inputs), problem.n_outputs, dtype=torch.float64, generator=generator)
 
@@ -103,6 +103,6 @@ def test_losses_map_over_trials(make: Any) -> None:
 
 
 def test_values_per_output_sum_to_values_per_task() -> None:
-    layout = TaskLayout.of(mixed(own=False), CPU)
+    layout = TaskColumns.of(mixed(own=False), CPU)
     values = torch.arange(8.0)
     torch.testing.assert_close(layout.per_task(values), torch.tensor([0.0, 1 + 2 + 3, 4 + 5, 6 + 7]))

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mtbench import Batch, GradientMethod, LinearData, LinearSolution, Part, Problem, SolverMethod, Task, TaskKind
-from mtbench.contracts.batch import TaskLayout
+from mtbench.contracts.batch import TaskColumns
 from mtbench.contracts.hyperparameters import describe
 from mtbench.contracts.trials import StackResult
 from mtbench.linear.problems import linear_data
@@ -175,7 +175,7 @@ class Deep:
         columns = PartData([problem], "train", torch.device("cpu"), torch.float64).rows(0, rows)
         if key is not None:
             columns["key"] = torch.tensor(key)
-        return batch_of(columns, TaskLayout.of(problem, torch.device("cpu")), per_task)
+        return batch_of(columns, TaskColumns.of(problem, torch.device("cpu")), per_task)
 
     def build(self, method: GradientMethod, problem: Problem, recipe: Any = RECIPE, **changes: Any) -> tuple[Any, Any]:
         """A model in float64 from seed 0, and its hyperparameters."""

@@ -37,7 +37,7 @@ def written_out(model: SoftOrderNet, rows: Tensor, t: int) -> Tensor:
 
 
 def assert_outputs_are(model: SoftOrderNet, batch: Batch) -> None:
-    problem = batch.layout.problem
+    problem = batch.problem
     outputs = model(batch)
     for t, columns in enumerate(problem.output_slices):
         rows = slice(None) if batch.task is None else batch.task == t

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mtbench.contracts.batch import Batch, TaskLayout
+from mtbench.contracts.batch import Batch, TaskColumns
 from mtbench.nn.copies import Copies
 from mtbench.nn.heads import Heads, task_features
 from mtbench.testing.problems import OwnMulticlass, SharedOneVsAll
@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 def batch_from(miniature: Any, rows: Any = slice(None), per_task: int = 0) -> tuple[Any, Batch]:
     problem = miniature().load(Path(), 0, None)
     columns = PartData([problem], "train", CPU, torch.float64).rows(0, rows)
-    return problem, batch_of(columns, TaskLayout.of(problem, CPU), per_task)
+    return problem, batch_of(columns, TaskColumns.of(problem, CPU), per_task)
 
 
 def in_order(n: int) -> torch.Tensor:

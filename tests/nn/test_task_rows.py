@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mtbench.contracts.batch import Batch, TaskLayout
+from mtbench.contracts.batch import Batch, TaskColumns
 from mtbench.nn.heads import Heads
 from mtbench.nn.task_rows import for_heads, row_tasks, task_rows
 from mtbench.testing.problems import OwnMulticlass, SharedRegression
@@ -21,7 +21,7 @@ def batch_from(miniature: type, per_task: int = 0) -> Batch:
         rows = torch.as_tensor(np.concatenate([np.flatnonzero(task == t)[:per_task] for t in range(problem.n_tasks)]))
     cpu = torch.device("cpu")
     columns = PartData([problem], "train", cpu, torch.float64).rows(0, rows)
-    return batch_of(columns, TaskLayout.of(problem, cpu), per_task)
+    return batch_of(columns, TaskColumns.of(problem, cpu), per_task)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def batch_from(miniature: type, per_task: int = 0) -> Batch:
 )
 def test_outputs_are_those_of_each_rows_own_task(miniature, per_task, n_rows) -> None:
     batch = batch_from(miniature, per_task)
-    problem = batch.layout.problem
+    problem = batch.problem
     rows, task = task_rows(batch.inputs, batch), row_tasks(batch)
     assert len(rows) == len(task) == n_rows
     # A network in which a task only scales the rows.
@@ -45,6 +45,6 @@ def test_outputs_are_those_of_each_rows_own_task(miniature, per_task, n_rows) ->
 
 def test_rows_that_never_parted_serve_all_tasks() -> None:
     batch = batch_from(SharedRegression)
-    heads = Heads(batch.layout.problem, 5).double()
+    heads = Heads(batch.problem, 5).double()
     repeated = heads(for_heads(task_rows(batch.inputs, batch), batch), batch)
     torch.testing.assert_close(heads(for_heads(batch.inputs, batch), batch), repeated)

@@ -54,9 +54,9 @@ class Run:
         plugins = load_plugins([PLUGIN])
         cells = plan_cells(study, plugins, path)
         self.engine = engine or InlineEngine()
-        self.watcher = Silent()
+        self.listener = Silent()
         self.store = Store.create(path / "store")
-        self.runner = Runner(study, cells, self.store, self.engine, plugins, path, self.watcher)
+        self.runner = Runner(study, cells, self.store, self.engine, plugins, path, self.listener)
 
     def go(self):
         self.summary = self.runner.run()
@@ -96,7 +96,7 @@ def test_a_run_trains_every_trial_once_and_leaves_nothing_behind(run):
     assert (first.summary.n_finished, first.summary.n_failed) == (6, 0)
     assert Counter(first.trained).most_common(1)[0][1] == 1
     assert statuses(first.store) == {"finished": 6}
-    assert (first.watcher.n_planned, first.watcher.n_done, first.watcher.n_ended) == (6, 0, 6)
+    assert (first.listener.n_planned, first.listener.n_done, first.listener.n_ended) == (6, 0, 6)
     assert [list((first.store.path / name).iterdir()) for name in ("claims", "logs", "tmp")] == [[], [], []]
 
 
@@ -105,7 +105,7 @@ def test_the_same_command_again_trains_nothing(run):
     again = run(search="random:3", refit=True)
     assert again.engine.jobs == []
     assert (again.summary.n_finished, again.summary.n_failed) == (0, 0)
-    assert (again.watcher.n_planned, again.watcher.n_done) == (8, 8)
+    assert (again.listener.n_planned, again.listener.n_done) == (8, 8)
 
 
 def test_resume_trains_only_missing_trials(run):
@@ -113,14 +113,14 @@ def test_resume_trains_only_missing_trials(run):
     longer = run(search="random:5", seeds=2)
     assert len(longer.trained) == 2 * 2 * 5 - 6
     assert not set(longer.trained) & set(short.trained)
-    assert (longer.watcher.n_planned, longer.watcher.n_done) == (20, 6)
+    assert (longer.listener.n_planned, longer.listener.n_done) == (20, 6)
 
 
 def test_stack_size_is_measured_for_large_groups_only(run):
     few = run(search="default", splits=3)
-    assert (few.watcher.n_measured, [job.kind for job in few.engine.jobs]) == (0, ["train"])
+    assert (few.listener.n_measured, [job.kind for job in few.engine.jobs]) == (0, ["train"])
     many = run(methods=["steady"], search="random:2")
-    assert many.watcher.n_measured == 1
+    assert many.listener.n_measured == 1
     assert many.engine.jobs[0].kind == "calibrate"
 
 
@@ -204,7 +204,7 @@ def test_where_measuring_fails_trials_run_alone_and_it_is_said(run):
 def test_a_mishap_in_one_setting_leaves_the_others(run):
     mixed = run(set={"probe.act": ["train", "raise"]})
     assert statuses(mixed.store) == {"finished": 2, "failed": 2}
-    assert mixed.watcher.n_ended == mixed.watcher.n_planned == 4
+    assert mixed.listener.n_ended == mixed.listener.n_planned == 4
 
 
 def test_a_skipped_cell_is_on_record_once_per_place_with_its_reason(run):

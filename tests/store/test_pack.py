@@ -1,4 +1,4 @@
-"""Packs that others made: whatever a compaction never writes is refused before it is used."""
+"""PackFolder that others made: whatever a compaction never writes is refused before it is used."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import pytest
 
 from mtbench.errors import StoreError
-from mtbench.store.pack import HEADER_SIZE, check_pack, pack_image, read_pack
+from mtbench.store.pack_format import HEADER_SIZE, check_pack, pack_image, read_pack
 
 NAME = "ab" * 32 + ".h5"
 SHA = hashlib.sha256(b"content").hexdigest()

@@ -12,7 +12,7 @@ from mtbench.contracts.trials import FINAL, Status
 from mtbench.errors import StoreError
 from mtbench.store import Store, encode
 from mtbench.store.image import result_id
-from mtbench.store.leftovers import clear_leftovers
+from mtbench.store.stale_files import clear_stale_files
 
 
 def test_a_store_is_made_once_and_keeps_its_uuid(tmp_path):
@@ -176,7 +176,7 @@ def test_disposable_folders_may_go_at_any_time(store, result):
         (store.path / folder).rmdir()
     assert store.claim("c" * 64)
     assert store.finished_ids()
-    assert clear_leftovers(store.path) == 0
+    assert clear_stale_files(store.path) == 0
 
 
 def test_leftovers_of_dead_writers_are_removed_after_an_hour(store):
@@ -187,7 +187,7 @@ def test_leftovers_of_dead_writers_are_removed_after_an_hour(store):
         path.touch()
         if age:
             os.utime(path, (age, age))
-    assert clear_leftovers(store.path) == 1
+    assert clear_stale_files(store.path) == 1
     assert sorted(path.name for path in (store.path / "tmp").iterdir()) == [
         f"mine.{os.getpid()}-ab",
         f"new.{ended.pid}-ab",

@@ -136,7 +136,7 @@ class Nosy(Wrong):
         return Net(problem, 0)
 
     def objective(self, model: Net, batch: Batch, params: Any) -> Tensor:
-        self._seen("objective", batch.layout.problem)
+        self._seen("objective", batch.problem)
         return super().objective(model, batch, params)
 
     def _seen(self, where: str, problem: Problem) -> None:

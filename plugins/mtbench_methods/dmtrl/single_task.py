@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from mtbench.contracts.batch import Batch, TaskLayout
+from mtbench.contracts.batch import Batch, TaskColumns
 from mtbench.contracts.recipe import Recipe
 from mtbench.nn.copies import Copies
 from mtbench.nn.decay import half_squares
@@ -63,7 +63,7 @@ def random_batches(problem: Problem, recipe: Recipe, n_epochs: float) -> Iterato
     if part.task is not None:
         per_task = recipe.rows_per_task or max(1, size // n_tasks)
         size = n_tasks * per_task
-    layout = TaskLayout.of(problem, torch.device("cpu"))
+    columns = TaskColumns.of(problem, torch.device("cpu"))
     sizes = [torch.as_tensor(n, dtype=torch.float32) for n in (problem.task_sizes(), problem.task_examples())]
     order, counts = None, np.zeros(0, np.int64)
     if part.task is not None:
@@ -75,7 +75,7 @@ def random_batches(problem: Problem, recipe: Recipe, n_epochs: float) -> Iterato
             rows = order[_places(counts, per_task, rng)]
             task = torch.arange(n_tasks).repeat_interleave(per_task)
         inputs, labels, mask = _tensors(problem, part, rows)
-        yield Batch(inputs, labels, mask, task, sizes[0], layout, per_task, n_examples=sizes[1])
+        yield Batch(inputs, labels, mask, task, sizes[0], columns, per_task, n_examples=sizes[1])
 
 
 def _places(sizes: Array, per_task: int, rng: np.random.Generator) -> Array:

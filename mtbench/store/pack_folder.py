@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 from mtbench.errors import StoreError
-from mtbench.store.pack import SUFFIX, Member, Pack, read_pack
+from mtbench.store.pack_format import SUFFIX, Member, Pack, read_pack
 
 
-class Packs:
+class PackFolder:
     """Lists packs and remembers their indices.
 
     Args:

@@ -9,13 +9,13 @@ from pathlib import Path
 from mtbench.contracts.trials import FINAL
 from mtbench.errors import StoreError
 from mtbench.store.files import Source, StackFiles, exists, path_of
-from mtbench.store.pack import NAME
+from mtbench.store.pack_format import NAME
 from mtbench.store.summary import read_summary
 from mtbench.store.verify import check_content
 
 
 @dataclass(frozen=True)
-class Sound:
+class IntactStack:
     """A stack file whose content was checked.
 
     Attributes:
@@ -61,7 +61,7 @@ class Sound:
         return content
 
 
-def examined(files: StackFiles, source: Source) -> Sound:
+def examined(files: StackFiles, source: Source) -> IntactStack:
     """Reads a stack file and checks it: a single one in full; in a pack, that it is what was checked and packed.
 
     Raises:
@@ -78,12 +78,12 @@ def examined(files: StackFiles, source: Source) -> Sound:
     return _sound(source, content, stamp)
 
 
-def _sound(source: Source, content: bytes, stamp: tuple[int, ...] | None) -> Sound:
+def _sound(source: Source, content: bytes, stamp: tuple[int, ...] | None) -> IntactStack:
     texts = read_summary(content, source.name)[0]["texts"]
     pairs = list(zip(texts["trials/id"], texts["trials/status"], strict=True))
     trials = frozenset(trial for trial, _ in pairs)
     final = frozenset(trial for trial, status in pairs if status in FINAL)
-    return Sound(source, len(content), hashlib.sha256(content).hexdigest(), trials, final, stamp)
+    return IntactStack(source, len(content), hashlib.sha256(content).hexdigest(), trials, final, stamp)
 
 
 def stamp_of(path: Path) -> tuple[int, ...] | None:

@@ -1,4 +1,4 @@
-"""Packs: the files of many stacks in one file.
+"""PackFolder: the files of many stacks in one file.
 
 A pack lies in stacks/packs/ and, like every file of a store, is published whole and never changes. A stack in it is
 found by the name it had as a file of its own.

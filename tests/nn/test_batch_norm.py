@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mtbench import Batch, GradientMethod, Problem, Recipe, Reference
 from mtbench.contracts.trials import StackResult, Status
-from mtbench.nn.any_batch import take_any_batch
+from mtbench.nn.batch_norm import take_any_batch
 from mtbench.nn.copies import Copies
 from mtbench.nn.layers import BatchNorm2d
 from mtbench.testing.problems import SharedRegression, miniature_trials

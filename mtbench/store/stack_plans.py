@@ -12,12 +12,12 @@ from typing import Any
 from mtbench.errors import StoreError
 from mtbench.store.publish import Step, no_step, publish
 
-DIVISION_FORMAT = 1
+STACK_PLAN_FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Division:
-    """The division of a set of trials of one cell.
+class StackPlan:
+    """How a set of trials of one cell is divided into stacks.
 
     Attributes:
         cell_key: `Cell.key` of the cell.
@@ -31,13 +31,13 @@ class Division:
 
     @property
     def file_name(self) -> str:
-        """The name of its file: the same for every division of the same trials of the same cell."""
-        return division_name(self.cell_key, [trial for stack in self.stacks for trial in stack])
+        """The name of its file: the same for every plan of the same trials of the same cell."""
+        return stack_plan_name(self.cell_key, [trial for stack in self.stacks for trial in stack])
 
     def to_bytes(self) -> bytes:
         """Its file's content."""
         record = {
-            "format": DIVISION_FORMAT,
+            "format": STACK_PLAN_FORMAT,
             "cell": self.cell_key,
             "stacks": self.stacks,
             "facts": dict(self.facts),
@@ -45,8 +45,8 @@ class Division:
         return json.dumps(record, indent=1, default=str).encode() + b"\n"
 
 
-class Divisions:
-    """The divisions of a store. The first for a set of trials holds, whoever kept it.
+class StackPlans:
+    """The stack plans of a store. The first for a set of trials holds, whoever kept it.
 
     Args:
         store: The store's directory.
@@ -54,7 +54,7 @@ class Divisions:
 
     def __init__(self, store: Path) -> None:
         self._store = store
-        self._read: dict[str, Division] = {}  # by file name: they never change
+        self._read: dict[str, StackPlan] = {}  # by file name: they never change
 
     def keep(
         self, cell_key: str, stacks: Sequence[Sequence[str]], facts: Mapping[str, Any], step: Step = no_step
@@ -68,16 +68,16 @@ class Divisions:
             step: Told the name of each step of publishing.
 
         Returns:
-            The division that holds from now on: this one, or the one another run was first to keep.
+            The plan that holds from now on: this one, or the one another run was first to keep.
 
         Raises:
             StoreError: It could not be written, or the one that is there cannot be read.
         """
-        division = Division(cell_key, [list(stack) for stack in stacks], facts)
-        path = self._folder / division.file_name
+        plan = StackPlan(cell_key, [list(stack) for stack in stacks], facts)
+        path = self._folder / plan.file_name
         if not path.exists():
-            publish(self._store, path, division.to_bytes(), step)
-        return read_division(path).stacks
+            publish(self._store, path, plan.to_bytes(), step)
+        return read_stack_plan(path).stacks
 
     def find(self, cell_key: str, trial_ids: Iterable[str]) -> list[list[str]] | None:
         """How these trials of a cell are divided, if that is decided.
@@ -85,22 +85,22 @@ class Divisions:
         Raises:
             StoreError: The file that says so cannot be read.
         """
-        path = self._folder / division_name(cell_key, list(trial_ids))
-        return read_division(path).stacks if path.exists() else None
+        path = self._folder / stack_plan_name(cell_key, list(trial_ids))
+        return read_stack_plan(path).stacks if path.exists() else None
 
-    def of(self, cell_key: str) -> list[Division]:
-        """All divisions of a cell's trials, in the order of their files' names.
+    def of(self, cell_key: str) -> list[StackPlan]:
+        """All plans of a cell's trials, in the order of their files' names.
 
         Raises:
-            StoreError: One of the store's divisions cannot be read.
+            StoreError: One of the store's plans cannot be read.
         """
         for path in self.paths():
             if path.name not in self._read:
-                self._read[path.name] = read_division(path)
-        return [division for _, division in sorted(self._read.items()) if division.cell_key == cell_key]
+                self._read[path.name] = read_stack_plan(path)
+        return [plan for _, plan in sorted(self._read.items()) if plan.cell_key == cell_key]
 
     def paths(self) -> list[Path]:
-        """The files of all divisions, in the order of their names."""
+        """The files of all plans, in the order of their names."""
         return sorted(self._folder.glob("*.json"))
 
     @property
@@ -108,14 +108,14 @@ class Divisions:
         return self._store / "divisions"
 
 
-def division_name(cell_key: str, trial_ids: Sequence[str]) -> str:
+def stack_plan_name(cell_key: str, trial_ids: Sequence[str]) -> str:
     """The name of the file that holds how these trials of a cell are divided, whatever their order."""
     digest = hashlib.sha256("\n".join([cell_key, *sorted(trial_ids)]).encode())
     return digest.hexdigest() + ".json"
 
 
-def read_division(path: Path) -> Division:
-    """The division in a file.
+def read_stack_plan(path: Path) -> StackPlan:
+    """The plan in a file.
 
     Raises:
         StoreError: The file does not hold one, or not the one its name says.
@@ -123,16 +123,16 @@ def read_division(path: Path) -> Division:
     try:
         record = json.loads(path.read_bytes())
         found = record["format"]
-        division = Division(record["cell"], record["stacks"], record["facts"])
-        fits = found == DIVISION_FORMAT and division.file_name == path.name and all(division.stacks)
+        plan = StackPlan(record["cell"], record["stacks"], record["facts"])
+        fits = found == STACK_PLAN_FORMAT and plan.file_name == path.name and all(plan.stacks)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise StoreError(f"{path} must hold a division: {error!r}. {_REMEDY}") from None
+        raise StoreError(f"{path} must hold a plan: {error!r}. {_REMEDY}") from None
     if not fits:
         raise StoreError(
-            f"{path} must hold a division of format {DIVISION_FORMAT} of the trials its name stands for; found format "
+            f"{path} must hold a plan of format {STACK_PLAN_FORMAT} of the trials its name stands for; found format "
             f"{found} or other trials. {_REMEDY}"
         )
-    return division
+    return plan
 
 
 _REMEDY = "Move it away: the cell is then divided anew, and finished trials stay."

@@ -11,7 +11,7 @@ from mtbench.store.claims import alive
 _OLD = 3600.0  # seconds
 
 
-def clear_leftovers(store: Path) -> int:
+def clear_stale_files(store: Path) -> int:
     """Removes what dead writers left behind more than an hour ago.
 
     Args:
