@@ -31,9 +31,10 @@ from benchmarks.devices import device_name, devices, on_cuda, seconds
 from mtbench.contracts.method import GradientMethod
 from mtbench.contracts.recipe import Recipe
 from mtbench.contracts.seeds import seed_from
+from mtbench.contracts.stacking import groups
 from mtbench.contracts.trials import Trial
 from mtbench.data.root import data_root
-from mtbench.plan.grid import PlannedCell, groups
+from mtbench.plan.grid import PlannedCell
 from mtbench.plugins.host import load_plugins
 from mtbench.plugins.loading import load_split
 from mtbench.tasks import Problem
@@ -225,7 +226,7 @@ def _measure(
     planned: PlannedCell, root: Path, device: torch.device, sizes: list[int] | None, rounds: int, epochs: int
 ) -> dict[str, object]:
     problems = {split: load_split(planned.dataset, root, split, planned.options) for split in planned.splits}
-    trials = max(groups(planned, planned.trials()), key=len)
+    trials = max(groups(planned.trials(), planned.shapes), key=len)
     if device.type == "cuda":
         trials = [on_cuda(trial) for trial in trials]
     picked = None

@@ -20,10 +20,11 @@ import numpy as np
 import torch
 
 from benchmarks.cells import supported_cells
+from mtbench.contracts.stacking import groups
 from mtbench.contracts.trials import StackResult, Trial
 from mtbench.data.root import data_root
 from mtbench.metrics import metric
-from mtbench.plan.grid import PlannedCell, groups
+from mtbench.plan.grid import PlannedCell
 from mtbench.plugins.host import load_plugins
 from mtbench.plugins.loading import load_split
 from mtbench.training import train_stack
@@ -61,7 +62,7 @@ def _both(
     cell: PlannedCell, root: Path, dtype: str, epochs: int | None, n_trials: int
 ) -> tuple[list[StackResult], StackResult]:
     """The results of some trials, of two splits where there are two, trained one at a time and together."""
-    group = max(groups(cell, cell.trials()), key=len)
+    group = max(groups(cell.trials(), cell.shapes), key=len)
     trials = [_changed(t, dtype, epochs) for t in group[:: max(1, len(group) // n_trials)][:n_trials]]
     problems = {split: load_split(cell.dataset, root, split, cell.options) for split in {t.split for t in trials}}
     alone = [train_stack(cell.method, problems, [trial], cell.dataset) for trial in trials]

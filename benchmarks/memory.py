@@ -24,9 +24,10 @@ import torch
 
 from benchmarks.cells import supported_cells
 from benchmarks.devices import device_name, devices, on_cuda
+from mtbench.contracts.stacking import groups
 from mtbench.contracts.trials import Trial
 from mtbench.data.root import data_root
-from mtbench.plan.grid import PlannedCell, groups
+from mtbench.plan.grid import PlannedCell
 from mtbench.plugins.host import load_plugins
 from mtbench.plugins.loading import load_split
 from mtbench.tasks import Problem
@@ -91,7 +92,7 @@ def _one(method: str, dataset: str, n_trials: int, device: str, what: str, root:
     """One of the numbers, in bytes."""
     torch.set_num_threads(1)
     cell = supported_cells(load_plugins(), [method], dataset, n_trials, root)[0]
-    trials = [_shortened(trial) for trial in max(groups(cell, cell.trials()), key=len)][:n_trials]
+    trials = [_shortened(trial) for trial in max(groups(cell.trials(), cell.shapes), key=len)][:n_trials]
     if device != "cpu":
         trials = [on_cuda(trial) for trial in trials]
     problems = {

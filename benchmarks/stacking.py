@@ -20,9 +20,10 @@ import torch
 
 from benchmarks.cells import supported_cells
 from mtbench.contracts.method import GradientMethod
+from mtbench.contracts.stacking import groups
 from mtbench.contracts.trials import Trial
 from mtbench.data.root import data_root
-from mtbench.plan.grid import PlannedCell, groups
+from mtbench.plan.grid import PlannedCell
 from mtbench.plugins.host import load_plugins
 from mtbench.plugins.loading import load_split
 from mtbench.tasks import Problem
@@ -67,7 +68,7 @@ def main() -> None:
 
 def _measure(cell: PlannedCell, root: Path, rounds: int) -> dict[str, object]:
     problems = {split: load_split(cell.dataset, root, split, cell.options) for split in cell.splits}
-    group = max(groups(cell, cell.trials()), key=len)
+    group = max(groups(cell.trials(), cell.shapes), key=len)
     size = int(str(calibrate(cell.method, problems, group, cell.dataset, "cpu")["stack_size"]))
     trials = [_shortened(trial) for trial in group]
     stack = trials[: min(size, len(trials))]

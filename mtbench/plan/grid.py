@@ -1,9 +1,8 @@
-"""From a study to cells, from cells to trials, from trials to stacks."""
+"""From a study to cells, and from cells to trials."""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ from mtbench.contracts.recipe import Recipe
 from mtbench.contracts.scale import PLAIN, Scale, scale_of
 from mtbench.contracts.scoring import check_scoring
 from mtbench.contracts.seeds import seed_from
-from mtbench.contracts.trials import LEARNING_RATE, Cell, Stack, Trial
+from mtbench.contracts.trials import LEARNING_RATE, Cell, Trial
 from mtbench.errors import StudyError, UnknownName
 from mtbench.plan.search import own_range, searched, settings
 from mtbench.plugins.loading import content_hash, content_splits, load_split
@@ -294,22 +293,3 @@ def _shape(problem: Problem) -> tuple[object, ...]:
     train = problem.parts["train"].task
     present = problem.n_tasks if train is None else len(np.unique(train))  # absent ones may be given a row each
     return (tuple((name, part.inputs.shape) for name, part in problem.parts.items()), present, tuple(problem.tasks))
-
-
-def groups(cell: PlannedCell, trials: Sequence[Trial]) -> list[list[Trial]]:
-    """Trials that may share a stack: equal in all hyperparameters that are not real numbers, and in shapes.
-
-    Within a group trials are ordered by split and seed, so that neighbours share their batches.
-    """
-    found: dict[tuple[object, ...], list[Trial]] = {}
-    for trial in trials:
-        fixed = tuple((k, v) for k, v in trial.params.items() if not isinstance(v, float))
-        found.setdefault((fixed, cell.shapes[trial.split], trial.phase), []).append(trial)
-    return [sorted(group, key=lambda t: (t.split, t.seed)) for group in found.values()]
-
-
-def divide(group: Sequence[Trial], size: int, n_slots: int) -> list[Stack]:
-    """Cuts a group into stacks of about equal size: at most `size` trials each, and enough stacks for all slots."""
-    n_stacks = max(-(-len(group) // size), min(n_slots, len(group) // 4, 8))
-    bounds = np.linspace(0, len(group), max(n_stacks, 1) + 1).round().astype(int)
-    return [Stack(tuple(group[a:b])) for a, b in itertools.pairwise(bounds) if b > a]

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mtbench.contracts.hyperparameters import Value
+from mtbench.contracts.stacking import divide, groups
 from mtbench.contracts.trials import FINAL, Stack, StackResult, Trial
-from mtbench.plan.grid import PlannedCell, divide, groups
+from mtbench.plan.grid import PlannedCell
 from mtbench.plan.selected import selected_trials
 from mtbench.plan.study import Study
+from mtbench.run.stack_sizes import StackSizes
 from mtbench.store import StackColumns, Store, scan
-
-_CALIBRATE_FROM = 4  # fewer trials than this are not worth measuring for
 
 
 @dataclass
@@ -84,17 +84,16 @@ class Schedule:
     """
 
     def __init__(self, study: Study, store: Store, n_slots: int) -> None:
-        self._study, self._store, self._n_slots = study, store, n_slots
+        self._study, self._store = study, store
+        self._sizes = StackSizes(study.stack_size, n_slots)
         self._finished = store.finished_ids()
-        self._sizes: dict[str, int] = {}  # by cell key, the largest stack size measured so far
-        self._memory: dict[str, int] = {}  # by id of a stack, the bytes it is predicted to take
         self._scanned: list[StackColumns] = []
         self.queue: deque[Calibration | Training] = deque()
 
     def begin_search(self, planned: PlannedCell) -> Phase:
         """Queues what is missing of a cell's search."""
         for plan in self._store.stack_plans.of(planned.cell.key):
-            self._note_size(planned, plan.facts)
+            self._sizes.note(planned, plan.facts)
         return self._begin(planned, "search", planned.trials())
 
     def begin_refit(self, planned: PlannedCell) -> Phase:
@@ -112,7 +111,7 @@ class Schedule:
     def divide(self, work: Calibration, facts: Mapping[str, Any]) -> None:
         """Divides a group by what measuring it gave, unless another run was first."""
         work.phase.open_groups -= 1
-        self._note_size(work.phase.planned, facts)
+        self._sizes.note(work.phase.planned, facts)
         self._divide(work.phase, work.group, facts)
 
     def take_agreed(self, work: Calibration) -> bool:
@@ -143,8 +142,8 @@ class Schedule:
         decided, rest = self._decided(planned, trials)
         phase.n_done = len(trials) - len(rest) - sum(len(stack.trials) for stack in decided)
         self._enqueue(phase, decided)
-        for group in groups(planned, rest):
-            size = self._known_size(phase, group)
+        for group in groups(rest, planned.shapes):
+            size = self._sizes.known(planned, group, refit=kind == "refit")
             if size is not None:
                 self._divide(phase, group, {"stack_size": size})
             else:
@@ -161,42 +160,22 @@ class Schedule:
             for ids in plan.stacks:
                 if open_ids.intersection(ids) and by_id.keys() >= set(ids):
                     stacks += _stacks([ids], trials)
-                    self._note_memory(stacks[-1:], plan.facts)
+                    self._sizes.note_memory(stacks[-1:], plan.facts)
                     open_ids.difference_update(ids)
         return stacks, [trial for trial in trials if trial.id in open_ids]
 
-    def _known_size(self, phase: Phase, group: Sequence[Trial]) -> int | None:
-        """The stack size of a group where it needs no measuring."""
-        if not getattr(phase.planned.method, "stackable", True):
-            return 1
-        if self._study.stack_size != "auto":
-            return self._study.stack_size
-        if phase.kind == "refit" or len(group) < _CALIBRATE_FROM:
-            return self._sizes.get(phase.planned.cell.key, len(group))
-        return None
-
-    def _note_size(self, planned: PlannedCell, facts: Mapping[str, Any]) -> None:
-        key = planned.cell.key
-        self._sizes[key] = max(int(facts.get("stack_size", 1)), self._sizes.get(key, 1))
-
     def _divide(self, phase: Phase, group: Sequence[Trial], facts: Mapping[str, Any]) -> None:
-        n_slots = 1 if self._study.stack_size != "auto" else self._n_slots
-        ids = [[trial.id for trial in stack.trials] for stack in divide(group, int(facts["stack_size"]), n_slots)]
+        divided = self._sizes.divided(group, int(facts["stack_size"]))
+        ids = [[trial.id for trial in stack.trials] for stack in divided]
         agreed = self._store.stack_plans.keep(phase.planned.cell.key, ids, facts, self._store.step)
         stacks = _stacks(agreed, group)
-        self._note_memory(stacks, facts)
+        self._sizes.note_memory(stacks, facts)
         self._enqueue(phase, stacks)
-
-    def _note_memory(self, stacks: Iterable[Stack], facts: Mapping[str, Any]) -> None:
-        predicted = facts.get("predicted_bytes") or {}
-        for stack in stacks:
-            if (n_bytes := predicted.get(str(len(stack.trials)))) is not None:
-                self._memory[stack.id] = int(n_bytes)
 
     def _enqueue(self, phase: Phase, stacks: Iterable[Stack]) -> None:
         for stack in stacks:
             phase.open_stacks += 1
-            self.queue.append(Training(phase, stack, predicted_bytes=self._memory.get(stack.id)))
+            self.queue.append(Training(phase, stack, predicted_bytes=self._sizes.predicted_bytes(stack)))
 
     def _selected(self, planned: PlannedCell) -> list[Trial]:
         """The refit trials of a cell whose search is over."""

@@ -13,6 +13,7 @@ import torch
 
 from mtbench.contracts.dataset import Dataset
 from mtbench.contracts.method import GradientMethod, Method
+from mtbench.contracts.stacking import sizes_of_stacks
 from mtbench.contracts.trials import Trial
 from mtbench.tasks import Problem
 from mtbench.training.exactness import repeatable
@@ -81,7 +82,7 @@ def calibrate(
         if not isinstance(method, GradientMethod) and 4 * r * seconds[r] > _SOLVER_SECONDS:
             break
     chosen = _choose(seconds)
-    predicted = {str(n): footprint.of(n) for n in _sizes(len(trials), chosen)} if len(seconds) > 1 else {}
+    predicted = {str(n): footprint.of(n) for n in sizes_of_stacks(len(trials), chosen)} if len(seconds) > 1 else {}
     per_trial = {str(r): s for r, s in seconds.items()}
     return {"stack_size": chosen, "seconds_per_trial": per_trial, "predicted_bytes": predicted}
 
@@ -94,14 +95,6 @@ def _pieces(method: Method, problems: Mapping[int, Problem], trials: Sequence[Tr
     n_rows = problem.parts["train"].inputs.shape[0]
     size = recipe.rows_per_task * problem.n_tasks or recipe.batch_size or n_rows
     return recipe.max_epochs * max(1.0, n_rows / size / _STEPS)
-
-
-def _sizes(n_trials: int, most: int) -> list[int]:
-    """The sizes of stacks, of several trials, that a group may be divided into: see `mtbench.plan.grid.divide`."""
-    fewest = -(-n_trials // most)
-    counts = range(fewest, max(fewest, 8) + 1)
-    sizes = {size for n in counts for size in (n_trials // n, -(-n_trials // n))}
-    return sorted(size for size in sizes if 1 < size <= most)
 
 
 def _choose(seconds: Mapping[int, float]) -> int:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from mtbench.contracts.stacking import divide, groups
 from mtbench.errors import StudyError, UnknownName
-from mtbench.plan.grid import divide, groups, parse_options, plan_cells
+from mtbench.plan.grid import parse_options, plan_cells
 from mtbench.plan.study import Study
 from mtbench.plugins.host import load_plugins
 
@@ -135,7 +136,7 @@ def test_options_are_part_of_a_cell_and_known_to_its_data_set(plugins):
 
 def test_trials_that_differ_in_real_numbers_only_share_a_group(plan):
     (cell,) = plan(search="grid", splits=2, set={"probe.act": ["train", "other"]})
-    found = groups(cell, cell.trials())
+    found = groups(cell.trials(), cell.shapes)
     assert [{trial.params["act"] for trial in group} for group in found] == [{"train"}, {"other"}]
     for group in found:
         places = [(trial.split, trial.seed) for trial in group]
