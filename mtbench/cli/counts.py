@@ -9,34 +9,37 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from mtbench.cli.costs import REFIT, SEARCH
 from mtbench.cli.forecast import Forecast, in_words
 from mtbench.contracts.trials import Stack, Status
-from mtbench.engines.progress import latest
 from mtbench.plan.grid import PlannedCell
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Active:
     """A stack that a worker has.
 
     Attributes:
-        progress: The file that tells how far it is.
         n_epochs: Epochs it trains at most; 0 of a solver, which has none.
+        epoch: The last that it was heard to reach; 0 before the first.
     """
 
-    progress: Path
     n_epochs: int
+    epoch: int = 0
+
+    @property
+    def share(self) -> float | None:
+        """How far it is, as the share of its epochs; None where nothing was heard of it."""
+        return self.epoch / self.n_epochs if self.epoch and self.n_epochs else None
 
     @classmethod
-    def of(cls, stack: Stack, progress: Path, kind: str) -> _Active:
+    def of(cls, stack: Stack, kind: str) -> _Active:
         """A stack that was just handed out, of a method of some kind."""
         # A refit trains for the epochs that its search found best.
         epochs = [stack.cell.recipe.max_epochs if t.epochs is None else t.epochs for t in stack.trials]
-        return cls(progress, 0 if kind == "SolverMethod" else max(epochs))
+        return cls(0 if kind == "SolverMethod" else max(epochs))
 
 
 @dataclass
@@ -139,20 +142,27 @@ class Counts:
             with self._lock:
                 self._forecast.measured(cell.cell.key, seconds)
 
-    def started(self, stack: Stack, progress: Path) -> None:
+    def started(self, stack: Stack) -> None:
         """A stack was handed to a worker."""
         with self._lock:
             mine = self._cells[stack.cell.key]
-            mine.active[stack.id] = _Active.of(stack, progress, mine.kind)
+            mine.active[stack.id] = _Active.of(stack, mine.kind)
             n_trials = len(stack.trials)
             self._forecast.started(stack.id, stack.cell.key, _phase(stack), n_trials, self._clock())
+
+    def reached(self, stack: Stack, epoch: int, n_active: int) -> None:
+        """A stack reached an epoch."""
+        with self._lock:
+            active = self._cells[stack.cell.key].active.get(stack.id)
+            if active is not None:
+                active.epoch = epoch
 
     def ended(self, stack: Stack, statuses: Sequence[Status], reasons: Sequence[str]) -> None:
         """A stack's result is in the store."""
         with self._lock:
             mine = self._cells[stack.cell.key]
             active = mine.active.pop(stack.id, None)
-            share = _share(active) if active is not None else None
+            share = active.share if active is not None else None
             key, now = stack.cell.key, self._clock()
             self._forecast.ended(stack.id, key, _phase(stack), len(stack.trials), now, share)
             n_failed = sum(status not in (Status.FINISHED, Status.SKIPPED) for status in statuses)
@@ -167,11 +177,8 @@ class Counts:
         """A copy of all that is to be shown."""
         with self._lock:
             active = {i: stack for mine in self._cells.values() for i, stack in mine.active.items()}
-        # Files are read without the lock: where they are slow to read, the run does not wait.
-        told = {i: found[0] for i, stack in active.items() if (found := latest(stack.progress)) is not None}
-        shares = {i: epoch / active[i].n_epochs for i, epoch in told.items() if active[i].n_epochs}
-        with self._lock:
-            lines = tuple(_line(mine, told) for mine in self._cells.values())
+            shares = {i: stack.share for i, stack in active.items() if stack.share is not None}
+            lines = tuple(_line(mine) for mine in self._cells.values())
             now = self._clock()
             left = self._forecast.seconds_left(now, shares)
         return View(lines, tuple(_totals(lines, now - self._started, left)))
@@ -203,20 +210,14 @@ def _phase(stack: Stack) -> str:
     return SEARCH if stack.trials[0].epochs is None else REFIT
 
 
-def _share(active: _Active) -> float | None:
-    """How far a running stack is, as the share of its epochs; None where it has not told."""
-    found = latest(active.progress)
-    return found[0] / active.n_epochs if found is not None and active.n_epochs else None
-
-
-def _line(mine: _Cell, told: dict[str, int]) -> Line:
+def _line(mine: _Cell) -> Line:
     n_trials = sum(mine.planned.values())
     over = bool(n_trials) and mine.n_done + mine.n_failed >= n_trials
     notes: tuple[str, ...]
     if mine.skipped:
         state, notes = "skipped", ("skipped",)
     elif mine.active:
-        state, notes = "running", _reached(mine, told)
+        state, notes = "running", _reached(mine)
     elif mine.n_measured:
         state, notes = "running", ("measuring stack sizes", "measuring")
     else:
@@ -225,9 +226,9 @@ def _line(mine: _Cell, told: dict[str, int]) -> Line:
     return Line(mine.label, mine.n_done, mine.n_failed, n_trials, state, notes)
 
 
-def _reached(mine: _Cell, told: dict[str, int]) -> tuple[str, ...]:
+def _reached(mine: _Cell) -> tuple[str, ...]:
     """A cell's phase and the epochs that its running stacks have reached, of how many at most."""
-    found = [(told[i], active.n_epochs) for i, active in mine.active.items() if i in told and active.n_epochs]
+    found = [(active.epoch, active.n_epochs) for active in mine.active.values() if active.share is not None]
     if not found:
         return (mine.phase,)
     first, last = min(epoch for epoch, _ in found), max(epoch for epoch, _ in found)

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtbench.cli.counts import Counts
@@ -86,9 +85,13 @@ class Harmless:
         """Passes on."""
         self._pass(self._listener.measured, cell, facts)
 
-    def started(self, stack: Stack, progress: Path) -> None:
+    def started(self, stack: Stack) -> None:
         """Passes on."""
-        self._pass(self._listener.started, stack, progress)
+        self._pass(self._listener.started, stack)
+
+    def reached(self, stack: Stack, epoch: int, n_active: int) -> None:
+        """Passes on."""
+        self._pass(self._listener.reached, stack, epoch, n_active)
 
     def ended(self, stack: Stack, statuses: Sequence[Status], reasons: Sequence[str]) -> None:
         """Passes on."""

@@ -23,7 +23,7 @@ from mtbench.plan.grid import PlannedCell
 from mtbench.plan.study import Study
 from mtbench.plugins.host import Plugins
 from mtbench.plugins.sources import FILE
-from mtbench.run.events import RunListener, Summary
+from mtbench.run.events import Events, RunListener, Summary
 from mtbench.run.pretrained import PretrainedBackbones
 from mtbench.run.provenance import Facts
 from mtbench.run.schedule import Calibration, Phase, Schedule, Training
@@ -52,9 +52,9 @@ class Runner:
         cells: Its grid.
         store: Where results go.
         engine: Where stacks run.
-        plugins: Told of events.
+        plugins: Those that offer methods and data sets; told of events.
         root: Where the data are.
-        listener: Shows progress.
+        listener: Shows the run.
     """
 
     def __init__(
@@ -68,7 +68,8 @@ class Runner:
         listener: RunListener,
     ) -> None:
         self._study, self._cells, self._store, self._engine = study, cells, store, engine
-        self._plugins, self._root, self._listener = plugins, root, listener
+        self._plugins, self._root = plugins, root
+        self._events = Events(str(store.path), listener, plugins)
         self._schedule = Schedule(study, store, engine.slots)
         self._pretrained = PretrainedBackbones(store, cells)
         self._elsewhere: list[Training] = []  # stacks that another run is training
@@ -84,7 +85,7 @@ class Runner:
             StoreError: A result could not be written; all that was published before stays.
         """
         n_trials = sum(0 if cell.skipped else len(cell.trials()) for cell in self._cells)
-        self._plugins.notify("mtbench_run_start", store=str(self._store.path), n_trials=n_trials)
+        self._events.run_started(n_trials)
         try:
             clear_stale_files(self._store.path)
             for cell in self._cells:
@@ -100,8 +101,7 @@ class Runner:
             for running in self._running.values():
                 if running.claim is not None:
                     running.claim.release()
-            counts = {"n_finished": self.summary.n_finished, "n_failed": self.summary.n_failed}
-            self._plugins.notify("mtbench_run_end", store=str(self._store.path), **counts)
+            self._events.run_ended(self.summary)
         return self.summary
 
     def _begin(self, planned: PlannedCell) -> None:
@@ -111,7 +111,7 @@ class Runner:
             elif self._pretrained.asks(planned):
                 self._announce(self._schedule.begin_search(planned.base))
             return
-        self._listener.planned(planned, "search", 0, 0)
+        self._events.planned(planned, "search", 0, 0)
         stack = self._schedule.stand_ins(planned)
         if stack is not None:
             result = StackResult.without_training(stack.trials, Status.SKIPPED, planned.skipped)
@@ -122,7 +122,7 @@ class Runner:
     def _announce(self, phase: Phase) -> None:
         """Shows a phase that begins; one with nothing left to do is followed by the next at once."""
         self.summary.n_present += phase.n_done
-        self._listener.planned(phase.planned, phase.kind, phase.n_trials, phase.n_done)
+        self._events.planned(phase.planned, phase.kind, phase.n_trials, phase.n_done)
         self._go_on(phase)
 
     def _go_on(self, phase: Phase) -> None:
@@ -141,7 +141,7 @@ class Runner:
             elif self._pretrained.missing(work.phase.planned, work.group) is not None:
                 self._schedule.queue_singly(work)
             elif not self._schedule.take_agreed(work):
-                self._listener.measuring(work.phase.planned, True)
+                self._events.measuring(work.phase.planned, True)
                 self._submit(work, "calibrate", work.group, None, f"calibrate-{work.group[0].id[:16]}")
 
     def _launch_training(self, work: Training) -> None:
@@ -158,9 +158,8 @@ class Runner:
         if claim is None:
             self._elsewhere.append(work)
             return
-        log = self._submit(work, "train", work.stack.trials, claim, work.stack.id)
-        self._listener.started(work.stack, log.with_suffix(".progress"))
-        self._plugins.notify("mtbench_stack_start", stack=work.stack)
+        self._submit(work, "train", work.stack.trials, claim, work.stack.id)
+        self._events.started(work.stack)
 
     def _submit(
         self,
@@ -169,7 +168,7 @@ class Runner:
         trials: Sequence[Trial],
         claim: Claim | None,
         name: str,
-    ) -> Path:
+    ) -> None:
         log = self._store.path / "logs" / f"{name}.log"
         files, modules = self._providers(trials[0].cell)
         provenance = {}
@@ -195,7 +194,6 @@ class Runner:
             if claim is not None:
                 claim.release()
             raise
-        return log
 
     def _providers(self, cell: Cell) -> tuple[tuple[Path, ...], tuple[str, ...]]:
         """The plugin files, and the installed plugins, that offer a cell's method and data set."""
@@ -210,6 +208,7 @@ class Runner:
 
     def _collect(self, future: Future[bytes], running: _RunningJob) -> None:
         """Takes in what a job gave."""
+        self._tell_epoch(running)
         error = future.exception()
         fault = "" if error else fault_of(running.job, future.result())
         if fault:
@@ -244,11 +243,11 @@ class Runner:
 
     def _collect_calibration(self, work: Calibration, error: BaseException | None, answer: bytes) -> None:
         planned = work.phase.planned
-        self._listener.measuring(planned, False)
+        self._events.measuring(planned, False)
         if error is None:
             facts = json.loads(answer)
             self._schedule.divide(work, facts)
-            self._listener.measured(planned, facts)
+            self._events.measured(planned, facts)
             return
         # Trained one by one, so that each failure is on record.
         self.summary.notes.append(f"{planned.cell.label}: stacks could not be measured, so trials ran alone: {error}")
@@ -268,22 +267,19 @@ class Runner:
                 self.summary.n_finished += 1
             elif status is not Status.SKIPPED:
                 self.summary.failures.append((trial, status, reason))
-                self._plugins.notify("mtbench_trial_failed", trial=trial, status=str(status), reason=reason)
-        self._plugins.notify("mtbench_stack_end", stack=stack, statuses=[str(s) for s in result.status])
-        self._listener.ended(stack, result.status, result.reason)
+        self._events.ended(stack, result)
 
-    def _tell_epochs(self) -> None:
-        for running in self._running.values():
-            found = latest(running.log.with_suffix(".progress"))
-            if found is not None and found[0] != running.epoch and isinstance(running.work, Training):
-                running.epoch, n_active = found
-                stack_id = running.work.stack.id
-                self._plugins.notify("mtbench_epoch", stack_id=stack_id, epoch=running.epoch, n_active=n_active)
+    def _tell_epoch(self, running: _RunningJob) -> None:
+        found = latest(running.log.with_suffix(".progress"))
+        if found is not None and found[0] != running.epoch and isinstance(running.work, Training):
+            running.epoch, n_active = found
+            self._events.reached(running.work.stack, running.epoch, n_active)
 
     def _idle(self, busy: bool) -> None:
         """Between results: tells progress, keeps claims alive, looks after stacks that other runs train."""
-        self._listener.tick()
-        self._tell_epochs()
+        self._events.tick()
+        for running in self._running.values():
+            self._tell_epoch(running)
         if time.monotonic() - self._refreshed > _REFRESH_CLAIMS:
             self._refreshed = time.monotonic()
             for running in self._running.values():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any
 
 from mtbench.contracts.trials import Stack, Status
@@ -62,7 +61,10 @@ class Silent:
     def measured(self, cell: PlannedCell, facts: Mapping[str, Any]) -> None:
         """Says nothing."""
 
-    def started(self, stack: Stack, progress: Path) -> None:
+    def started(self, stack: Stack) -> None:
+        """Says nothing."""
+
+    def reached(self, stack: Stack, epoch: int, n_active: int) -> None:
         """Says nothing."""
 
     def ended(self, stack: Stack, statuses: Sequence[Status], reasons: Sequence[str]) -> None:

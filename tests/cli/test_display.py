@@ -65,9 +65,11 @@ def showing(kind, clock, *cells, **plan):
     return shown
 
 
-def reach(path, *epochs):
-    path.write_text("".join(f"{epoch} 1\n" for epoch in epochs))
-    return path
+def start(shown, stack, *epochs):
+    """A stack begins, and reaches some epochs."""
+    shown.started(stack)
+    for epoch in epochs:
+        shown.reached(stack, epoch, 1)
 
 
 def note(shown):
@@ -80,12 +82,11 @@ def picture(shown, width=100, height=None):
     return console.file.getvalue()
 
 
-def test_a_training_of_minutes_is_told_once_a_minute_with_the_epoch_it_has_reached(clock, cell, tmp_path, capsys):
+def test_a_training_of_minutes_is_told_once_a_minute_with_the_epoch_it_has_reached(clock, cell, capsys):
     shown = showing(PlainDisplay, clock, cell)
-    progress = tmp_path / "a.progress"
-    shown.started(stack_of(cell), progress)
+    shown.started(stack_of(cell))
     for clock.now in range(250):
-        reach(progress, clock.now)
+        shown.reached(stack_of(cell), clock.now, 1)
         shown.tick()
     # Four trials of 200 s each, one after the other; a pace is believed from a twentieth of a stack's epochs.
     assert capsys.readouterr().out.splitlines() == [
@@ -95,10 +96,10 @@ def test_a_training_of_minutes_is_told_once_a_minute_with_the_epoch_it_has_reach
     ]
 
 
-def test_nothing_is_told_again_within_a_minute_of_a_stack_that_ended(clock, cell, tmp_path, capsys):
+def test_nothing_is_told_again_within_a_minute_of_a_stack_that_ended(clock, cell, capsys):
     shown = showing(PlainDisplay, clock, cell)
     for split, clock.now in enumerate((0, 50, 100)):
-        shown.started(stack_of(cell, split), tmp_path / "none")
+        shown.started(stack_of(cell, split))
         shown.tick()
         shown.ended(stack_of(cell, split), [Status.FINISHED], [""])
     clock.now = 155
@@ -109,39 +110,39 @@ def test_nothing_is_told_again_within_a_minute_of_a_stack_that_ended(clock, cell
     assert capsys.readouterr().out.startswith("3 of 4 trials done, 0 failed, 3 min")
 
 
-def test_stacks_that_end_in_quick_succession_are_told_every_ten_seconds(clock, cell, tmp_path, capsys):
+def test_stacks_that_end_in_quick_succession_are_told_every_ten_seconds(clock, cell, capsys):
     shown = showing(PlainDisplay, clock, cell)
     for split, clock.now in enumerate((3, 6, 9, 13)):
-        shown.started(stack_of(cell, split), tmp_path / "none")
+        shown.started(stack_of(cell, split))
         shown.ended(stack_of(cell, split), [Status.FINISHED], [""])
     assert len(capsys.readouterr().out.splitlines()) == 2
 
 
-def test_several_stacks_of_a_cell_are_told_as_a_range_and_a_share_of_their_epochs(clock, cell, tmp_path):
+def test_several_stacks_of_a_cell_are_told_as_a_range_and_a_share_of_their_epochs(clock, cell):
     shown = showing(Counts, clock, cell)
     for split, epoch in enumerate((10, 50, 90)):
-        shown.started(stack_of(cell, split), reach(tmp_path / str(split), 1, epoch))
+        start(shown, stack_of(cell, split), 1, epoch)
     assert shown.view().lines[0].notes == ("search, epochs 10 to 90 of 200 (25 %)", "search 25 %", "25 %")
 
 
-def test_a_refit_is_told_by_the_epochs_it_trains(clock, cell, tmp_path):
+def test_a_refit_is_told_by_the_epochs_it_trains(clock, cell):
     shown = showing(Counts, clock, cell)
     shown.planned(planned(cell), "refit", 2, 0)
-    shown.started(stack_of(cell, 0, epochs=40), reach(tmp_path / "0", 10))
+    start(shown, stack_of(cell, 0, epochs=40), 10)
     assert note(shown) == "refit, epoch 10 of 40 (25 %)"
-    shown.started(stack_of(cell, 1, epochs=160), reach(tmp_path / "1", 40))
+    start(shown, stack_of(cell, 1, epochs=160), 40)
     assert note(shown) == "refit, epochs 10 to 40 (25 %)"
 
 
-def test_a_stack_that_has_told_nothing_yet_is_shown_by_its_phase(clock, cell, tmp_path, capsys):
+def test_a_stack_that_has_told_nothing_yet_is_shown_by_its_phase(clock, cell, capsys):
     shown = showing(PlainDisplay, clock, cell)
-    shown.started(stack_of(cell), tmp_path / "none")
+    shown.started(stack_of(cell))
     clock.now = 60
     shown.tick()
     assert capsys.readouterr().out == "0 of 4 trials done, 0 failed, 1 min; deep_amtfl x digits: search\n"
 
 
-def test_a_solver_has_no_epochs_to_tell(clock, cell, tmp_path):
+def test_a_solver_has_no_epochs_to_tell(clock, cell):
     from mtbench.contracts.method import SolverMethod
 
     class Solver(SolverMethod):
@@ -149,7 +150,7 @@ def test_a_solver_has_no_epochs_to_tell(clock, cell, tmp_path):
 
     shown = Counts([planned(cell, method=Solver())], clock)
     shown.planned(planned(cell), "search", 4, 0)
-    shown.started(stack_of(cell), reach(tmp_path / "0", 1))
+    start(shown, stack_of(cell), 1)
     assert shown.view().lines[0].notes == ("search",)
     clock.now = 100
     assert shown.totals() == "0 of 4 trials done, 0 failed, 2 min"
@@ -187,29 +188,29 @@ def test_skipped_cells_count_no_trials(clock, cell):
     assert (shown.totals(), shown.view().lines[0].state) == ("0 of 0 trials done, 0 failed, 0 s", "skipped")
 
 
-def test_time_left_follows_what_measuring_told(clock, cell, results_store, tmp_path):
+def test_time_left_follows_what_measuring_told(clock, cell, results_store):
     dear = results_store.cell("mmoe", "digits")
     shown = showing(Counts, clock, cell, dear)
     for one, seconds in ((cell, 0.1), (dear, 1.0)):
         shown.measured(planned(one), {"stack_size": 4, "seconds_per_trial": {"1": 9.0, "4": seconds}})
-    shown.started(stack_of(cell), tmp_path / "none")
+    shown.started(stack_of(cell))
     clock.now = 60.0
     shown.ended(stack_of(cell), [Status.FINISHED], [""])
     assert shown.totals() == "1 of 8 trials done, 0 failed, 1 min, about 43 min left"
 
 
-def test_the_table_of_a_terminal_shows_the_share_of_epochs_done(clock, cell, tmp_path):
+def test_the_table_of_a_terminal_shows_the_share_of_epochs_done(clock, cell):
     shown = showing(Counts, clock, cell)
-    shown.started(stack_of(cell), reach(tmp_path / "0", 50))
+    start(shown, stack_of(cell), 50)
     assert re.search(r"deep_amtfl x digits +0 of 4 +search, epoch 50 of 200 \(25 %\)\n", picture(shown))
 
 
 @pytest.mark.parametrize("width", [40, 50, 60, 80, 120])
-def test_at_no_width_is_anything_vital_cut(clock, cell, results_store, tmp_path, width):
+def test_at_no_width_is_anything_vital_cut(clock, cell, results_store, width):
     cells = [cell, results_store.cell("taan_trace_norm", "mnist_imbalanced"), results_store.cell("x" * 70, "[red]y")]
     shown = showing(Counts, clock, *cells)
-    shown.started(stack_of(cell), reach(tmp_path / "0", 50))
-    shown.started(stack_of(cells[1]), reach(tmp_path / "1", 150))
+    start(shown, stack_of(cell), 50)
+    start(shown, stack_of(cells[1]), 150)
     shown.ended(stack_of(cells[1]), [Status.DIVERGED], [""])
     text = picture(shown, width)
     assert max(cell_len(line) for line in text.splitlines()) <= width
@@ -220,11 +221,11 @@ def test_at_no_width_is_anything_vital_cut(clock, cell, results_store, tmp_path,
     assert ("taan_trace_norm x mnist_imbalanced" in words) is (width > 60)
 
 
-def test_more_cells_than_lines_show_those_that_run_and_count_the_rest(clock, results_store, tmp_path):
+def test_more_cells_than_lines_show_those_that_run_and_count_the_rest(clock, results_store):
     cells = [results_store.cell(f"method{i}", "digits") for i in range(60)]
     shown = showing(Counts, clock, *cells)
     for i in (7, 41, 59):
-        shown.started(stack_of(cells[i]), reach(tmp_path / str(i), 10))
+        start(shown, stack_of(cells[i]), 10)
     for split in range(4):
         shown.ended(stack_of(cells[3], split), [Status.FINISHED], [""])
     text = picture(shown, 80, 14)
@@ -252,7 +253,8 @@ def test_what_a_watcher_raises_never_reaches_the_run(cell):
     listener.planned(planned(cell), "search", 4, 0)
     listener.measuring(planned(cell), True)
     listener.measured(planned(cell), {})
-    listener.started(stack_of(cell), None)
+    listener.started(stack_of(cell))
+    listener.reached(stack_of(cell), 1, 1)
     listener.ended(stack_of(cell), [Status.FINISHED], [""])
     listener.tick()
     assert listener.fault == "KeyError: 'planned failed'"
@@ -315,7 +317,7 @@ def test_a_terminal_that_cannot_be_written_to_ends_nothing(quick, monkeypatch):
     assert SystemExit in map(type, faults)
 
 
-def test_events_and_pictures_at_the_same_time_agree(quick, clock, results_store, tmp_path):
+def test_events_and_pictures_at_the_same_time_agree(quick, clock, results_store):
     cells = [results_store.cell(f"method{i}", "digits") for i in range(200)]
     shown, faults = Counts([planned(cells[0])], clock), []
     console = Console(file=io.StringIO(), force_terminal=True, width=80)
@@ -324,7 +326,7 @@ def test_events_and_pictures_at_the_same_time_agree(quick, clock, results_store,
     for cell, split in itertools.product(cells, range(4)):
         if split == 0:
             shown.planned(planned(cell), "search", 4, 0)
-        shown.started(stack_of(cell, split), tmp_path / "none")
+        shown.started(stack_of(cell, split))
         if split:
             shown.ended(stack_of(cell, split), [Status.FINISHED], [""])
     live.close()
