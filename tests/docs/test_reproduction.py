@@ -33,3 +33,9 @@ def test_what_a_benchmark_reads_is_what_its_store_gives(benchmark: str, name: st
     command = [sys.executable, "-m", f"benchmarks.{benchmark}", f"results/{name}"]
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert printed.rstrip() in PAGE
+
+
+def test_the_list_of_residuals_is_what_the_stores_give() -> None:
+    command = [sys.executable, "-m", "benchmarks.residuals"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert printed.rstrip() in PAGE

@@ -105,6 +105,9 @@ def test_a_plan_says_where_it_looks_for_what_it_varies(plan):
 def test_a_list_that_ends_at_the_number_of_tasks_is_final_there(plan):
     ranges = plan("go_mtl", search="random:3").ranges
     assert ranges["k"]["final"] == ["low", "high"]
+    most = max(ranges["k"]["values"])
+    for k, ends in (([1, most], ["low", "high"]), ([2, most], ["high"]), ([1, most - 1], ["low"])):
+        assert plan("go_mtl", set={"go_mtl.k": k}).ranges["k"] == {"values": k, "final": ends}
 
 
 def test_settings_do_not_depend_on_how_many_splits_are_asked_for(plan):
