@@ -102,7 +102,7 @@ def test_a_truncated_pack_is_named_by_every_command_and_its_rest_is_saved(mtbenc
     verified = mtbench("store", "verify", path)
     assert verified.exit_code == 1
     assert verified.stdout == "6 files checked, 2 bad.\n"
-    assert f"`mtbench store compact {path}` has copied what is sound" in verified.stderr
+    assert f"`mtbench store compact {path}` has copied what is intact" in verified.stderr
     result = mtbench("store", "compact", path)
     assert result.exit_code == 0
     assert result.stdout.startswith("Copied 4 files out of damaged packs into 1 pack.\nBefore: 1 file, ")

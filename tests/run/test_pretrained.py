@@ -74,11 +74,11 @@ def test_others_start_from_its_weights_and_solvers_from_nothing(tmp_path: Path) 
     assert weights.keys() == {(0, 0), (1, 0)}
     for job in jobs_of(engine, ""):
         if job.trials[0].cell.method == "stl":
-            assert job.bases == {}
+            assert job.pretrained == {}
             continue
         for place in {(t.split, t.seed) for t in job.trials}:
-            assert weights[place].keys() == job.bases[place].keys() == {"layers.0.weight", "layers.0.bias"}
-            assert all(np.array_equal(weights[place][name], job.bases[place][name]) for name in weights[place])
+            assert weights[place].keys() == job.pretrained[place].keys() == {"layers.0.weight", "layers.0.bias"}
+            assert all(np.array_equal(weights[place][name], job.pretrained[place][name]) for name in weights[place])
 
 
 def test_starting_from_a_base_changes_results_and_identity(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_second_run_trains_nothing_and_all_further_methods_take_the_stored_bas
     assert again.jobs == []
     summary, further, _ = go(tmp_path, ("cnn", "mt_cnn", "deep_amtl"))
     assert [job.trials[0].cell.method for job in further.jobs if job.kind == "train"] == ["mt_cnn", "deep_amtl"]
-    assert all(set(job.bases) == {(0, 0), (1, 0)} for job in further.jobs)
+    assert all(set(job.pretrained) == {(0, 0), (1, 0)} for job in further.jobs)
     _, board = read(tmp_path / "store", None)
     assert summary.n_finished == sum(row.n_trials for row in board.rows if row.method in ("mt_cnn", "deep_amtl"))
 

@@ -2,7 +2,7 @@ import torch
 from mtbench_mean_regularized import CommonAndOwn, MeanRegularized, MeanRegularizedParams, mtbench_methods
 from torch import Tensor
 
-from mtbench.contracts.batch import Batch, TaskLayout
+from mtbench.contracts.batch import Batch, TaskColumns
 from mtbench.testing import MethodContract
 from mtbench.testing.problems import SharedRegression
 
@@ -42,7 +42,7 @@ def minimised(lambda1: float, lambda2: float) -> CommonAndOwn:
         (~labels.isnan()).double(),
         None,
         torch.tensor(problem.task_sizes()),
-        TaskLayout.of(problem, torch.device("cpu")),
+        TaskColumns.of(problem, torch.device("cpu")),
     )
     params = MeanRegularizedParams(lambda1=lambda1, lambda2=lambda2)
     method = MeanRegularized()
