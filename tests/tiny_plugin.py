@@ -103,3 +103,11 @@ def mtbench_stack_start(stack: Any) -> None:
     if "TINY_STARTED" in os.environ:
         with open(os.environ["TINY_STARTED"], "a") as file:
             file.write(f"{stack.id}\n")
+
+
+@hookimpl
+def mtbench_epoch(stack_id: str, epoch: int, n_active: int) -> None:
+    """Keeps what is told of the epochs that stacks reach."""
+    if "TINY_REACHED" in os.environ:
+        with open(os.environ["TINY_REACHED"], "a") as file:
+            file.write(f"{stack_id} {epoch}\n")

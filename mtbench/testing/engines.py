@@ -48,6 +48,7 @@ class Silent:
 
     def __init__(self) -> None:
         self.n_planned = self.n_done = self.n_ended = self.n_measured = 0
+        self.reached_epochs: dict[str, int] = {}  # by id of a stack, the last that was told
 
     def planned(self, cell: PlannedCell, phase: str, n_trials: int, n_done: int) -> None:
         """Counts."""
@@ -65,7 +66,8 @@ class Silent:
         """Says nothing."""
 
     def reached(self, stack: Stack, epoch: int, n_active: int) -> None:
-        """Says nothing."""
+        """Remembers."""
+        self.reached_epochs[stack.id] = epoch
 
     def ended(self, stack: Stack, statuses: Sequence[Status], reasons: Sequence[str]) -> None:
         """Counts."""

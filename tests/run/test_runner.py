@@ -223,6 +223,15 @@ def test_listeners_hear_of_every_stack(run, tmp_path, monkeypatch):
     assert Counter((tmp_path / "started").read_text().split()) == Counter(stacks)
 
 
+def test_the_display_and_the_hooks_hear_of_the_same_epochs(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("TINY_REACHED", str(tmp_path / "reached"))
+    done = run(search="random:3", stack_size=2)
+    told = dict(line.split() for line in (tmp_path / "reached").read_text().splitlines())
+    assert told == {stack_id: str(epoch) for stack_id, epoch in done.listener.reached_epochs.items()}
+    assert told.keys() == {path.stem for path in done.store.stack_paths()}
+    assert set(told.values()) <= {"1", "2", "3", "4"}
+
+
 def test_a_full_disk_ends_the_run_and_keeps_what_was_finished(run, tmp_path, monkeypatch):
     full = Run(tmp_path, search="random:6", stack_size=2)
     published = itertools.count()
