@@ -109,6 +109,9 @@ def test_as_many_bases_as_tasks_without_penalty_are_single_task_learning(solving
 def test_a_great_l1_weight_leaves_nothing_but_intercepts(mini_data, solving) -> None:
     found = solving.fit(GOMTL(), mini_data, k=2, mu=1e4, lambda_=1.0)
     assert found.weights[:, : mini_data.n_features].abs().max() < 1e-8
+    # Bases that no task uses are 0 to the last digit, and so solved.
+    assert (found.learned["bases"] == 0).all()
+    assert (found.residual <= GOMTL.tolerance).all()
 
 
 def test_the_bases_that_made_the_data_are_found(solving) -> None:

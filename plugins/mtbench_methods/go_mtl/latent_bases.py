@@ -93,12 +93,14 @@ def ridge_bases(
     s = coefficients[:, :k]
     fixed = bases[:, :, k:] @ coefficients[:, k:]
     right = (linear - data.curvature_product(fixed))[:, :d] @ s.mT
+    # What no task uses is 0, to the last digit: iterations would go towards it for ever.
+    used = (s != 0).any(2)[:, None]
     if data.n_curvatures > 1 and d * k <= SMALL_SYSTEM:
         found = _direct(data, s, right, lambda_)
     else:
-        found = _iterated(data, s, right, lambda_, bases[:, :d, :k], tolerance)
+        found = _iterated(data, s, right, lambda_, bases[:, :d, :k] * used, tolerance)
     bases = bases.clone()
-    bases[:, :d, :k] = found
+    bases[:, :d, :k] = found * used
     return bases
 
 
