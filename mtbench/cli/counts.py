@@ -176,8 +176,8 @@ class Counts:
     def view(self) -> View:
         """A copy of all that is to be shown."""
         with self._lock:
-            active = {i: stack for mine in self._cells.values() for i, stack in mine.active.items()}
-            shares = {i: stack.share for i, stack in active.items() if stack.share is not None}
+            active = (item for mine in self._cells.values() for item in mine.active.items())
+            shares = {i: share for i, stack in active if (share := stack.share) is not None}
             lines = tuple(_line(mine) for mine in self._cells.values())
             now = self._clock()
             left = self._forecast.seconds_left(now, shares)

@@ -55,4 +55,4 @@ def _fewest_stacks(n_trials: int, size: int) -> int:
 
 def _bounds(n_trials: int, n_stacks: int) -> list[int]:
     """Where stacks begin and end, as positions in a group; no stack is empty."""
-    return sorted(set(np.linspace(0, n_trials, max(n_stacks, 1) + 1).round().astype(int).tolist()))
+    return sorted(set(np.linspace(0, n_trials, n_stacks + 1).round().astype(int).tolist()))

@@ -35,9 +35,7 @@ class SquaredLosses(LinearData):
             intercept: Whether predictors have one.
         """
         self._intercept = intercept
-        # Tasks that share all their rows share all moments of the inputs.
-        same = inputs.shape[1] == 1 and bool((row_weights == row_weights[:, :1]).all())
-        weights = row_weights[:, :1] if same else row_weights
+        weights = _distinct_weights(inputs, row_weights)
         self._input_mean = _weighted_sum(weights, inputs)
         self._label_mean = (row_weights * labels).sum(-1)
         if intercept:
@@ -90,6 +88,12 @@ class SquaredLosses(LinearData):
         return torch.cat([weights, offset[:, None]], 1)
 
 
+def _distinct_weights(inputs: Tensor, row_weights: Tensor) -> Tensor:
+    """Row weights [U, T, N], or [U, 1, N]: tasks that share all their rows share all moments of the inputs."""
+    same = inputs.shape[1] == 1 and bool((row_weights == row_weights[:, :1]).all())
+    return row_weights[:, :1] if same else row_weights
+
+
 def _weighted_sum(row_weights: Tensor, inputs: Tensor) -> Tensor:
     """Sum of r_n x_n: [U, T or 1, N] and [U, G, N, d] -> [U, T or 1, d]."""
     if inputs.shape[1] == 1:
@@ -134,8 +138,7 @@ class LogisticLosses(LinearData):
         d = inputs.shape[-1]
         self._inputs = torch.cat([inputs, torch.ones_like(inputs[..., :1])], -1) if intercept else inputs
         self._labels, self._row_weights = labels, row_weights
-        same = inputs.shape[1] == 1 and bool((row_weights == row_weights[:, :1]).all())
-        second = _second_moments(self._inputs, row_weights[:, :1] if same else row_weights)
+        second = _second_moments(self._inputs, _distinct_weights(inputs, row_weights))
         super().__init__(stream, d, n_labelled, 0.25 * second)
 
     def _turn(self, axes: Tensor) -> None:

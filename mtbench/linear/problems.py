@@ -5,6 +5,7 @@ Shapes as in `mtbench.linear.losses`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -82,9 +83,14 @@ def _flat(part: Part) -> Array:
     return flat / 255.0 if part.is_image else flat
 
 
+def _width(part: Part) -> int:
+    """d, the numbers of a row."""
+    return math.prod(part.inputs.shape[1:])
+
+
 def _shared_rows(parts: Sequence[Part]) -> tuple[Array, Array, Array]:
     """Inputs [U, 1, N, d], labels and whether they are there [U, T, N]; short streams are padded with empty rows."""
-    n_rows, (n_tasks, d) = max(part.n_rows for part in parts), (parts[0].labels.shape[1], _flat(parts[0]).shape[1])
+    n_rows, n_tasks, d = max(part.n_rows for part in parts), parts[0].labels.shape[1], _width(parts[0])
     inputs = np.zeros((len(parts), 1, n_rows, d))
     labels, there = np.zeros((2, len(parts), n_tasks, n_rows))
     for u, part in enumerate(parts):
@@ -97,7 +103,7 @@ def _shared_rows(parts: Sequence[Part]) -> tuple[Array, Array, Array]:
 
 def _own_rows(parts: Sequence[Part], n_tasks: int, width: int) -> tuple[Array, Array, Array]:
     """Inputs [U, T, N, d], labels and whether they are there [U, T, N], N the rows of the largest task."""
-    inputs = np.zeros((len(parts), n_tasks, width, _flat(parts[0]).shape[1]))
+    inputs = np.zeros((len(parts), n_tasks, width, _width(parts[0])))
     labels, there = np.zeros((2, len(parts), n_tasks, width))
     for u, part in enumerate(parts):
         assert part.task is not None

@@ -84,24 +84,17 @@ def searched(
         elif len(set(values)) > 1:
             found[name] = {"values": values}
         if name in found:
-            found[name]["final"] = _final(h, values, name not in fixed)
+            found[name]["final"] = _final(h, values)
     return found
 
 
-def _final(h: Hyperparameter, values: Sequence[Value | None], own: bool) -> list[str]:
-    """The ends of a hyperparameter's values that lie where it itself ends.
-
-    Args:
-        h: The hyperparameter.
-        values: A list, or the two ends of a range.
-        own: Whether they are the hyperparameter's own, not a study's.
-    """
+def _final(h: Hyperparameter, values: Sequence[Value | None]) -> list[str]:
+    """The ends of a hyperparameter's values, a list or the two ends of a range, that lie where it itself ends."""
     numbers = [v for v in values if isinstance(v, int | float)]
-    low = bool(numbers) and h.minimum is not None and min(numbers) <= h.minimum
     most = h.maximum
-    if h.range is not None and h.range.complete:
-        # Its own list goes up to a number of the problem, beyond which no value makes sense.
-        most = max(numbers) if own and numbers else max(v for v in h.range.grid if isinstance(v, int | float))
+    if h.range is not None and h.range.complete:  # its list goes as far as any value makes sense
+        most = max(int(v) for v in h.range.grid)
+    low = bool(numbers) and h.minimum is not None and min(numbers) <= h.minimum
     high = bool(numbers) and most is not None and max(numbers) >= most
     return [end for end, is_final in (("low", low), ("high", high)) if is_final]
 

@@ -270,8 +270,10 @@ class Runner:
         self._events.ended(stack, result)
 
     def _tell_epoch(self, running: _RunningJob) -> None:
+        if not isinstance(running.work, Training):
+            return
         found = latest(running.log.with_suffix(".progress"))
-        if found is not None and found[0] != running.epoch and isinstance(running.work, Training):
+        if found is not None and found[0] != running.epoch:
             running.epoch, n_active = found
             self._events.reached(running.work.stack, running.epoch, n_active)
 
