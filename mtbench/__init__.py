@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from mtbench.contracts.recipe import Recipe
     from mtbench.contracts.reference import Reference
     from mtbench.contracts.seeds import seed_from
+    from mtbench.contracts.terms import Terms
     from mtbench.contracts.trials import Status
+    from mtbench.contracts.weighting import GramWeighting, JacobianWeighting, LossWeighting, TaskStep, Weighting
     from mtbench.data.downloads import fetch, verified
     from mtbench.data.sources import Source
     from mtbench.data.splits import draw_by_group
@@ -48,15 +50,24 @@ _HOMES = {
     "mtbench.data.splits": ("draw_by_group",),
     "mtbench.data.sources": ("Source",),
     "mtbench.tasks": ("Layout", "Part", "Problem", "Rows", "Task", "TaskKind"),
+    "mtbench.contracts.terms": ("Terms",),
     "mtbench.contracts.trials": ("Status",),
+    "mtbench.contracts.weighting": (
+        "GramWeighting",
+        "JacobianWeighting",
+        "LossWeighting",
+        "TaskStep",
+        "Weighting",
+    ),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Batch", "DataError", "Dataset", "Engine", "GradientMethod", "Job", "JobFailed", "Layout", "LinearData",
-    "LinearSolution", "Method", "MtbenchError", "NoOptions", "NoParams", "Part", "PluginError", "Problem", "Recipe",
-    "Reference", "Rows", "SolverMethod", "Source", "Status", "StoreError", "StudyError", "Task", "TaskKind",
-    "UnknownName", "draw_by_group", "fetch", "hookimpl", "load", "run_job", "seed_from", "tunable", "verified",
+    "Batch", "DataError", "Dataset", "Engine", "GradientMethod", "GramWeighting", "JacobianWeighting", "Job",
+    "JobFailed", "Layout", "LinearData", "LinearSolution", "LossWeighting", "Method", "MtbenchError", "NoOptions",
+    "NoParams", "Part", "PluginError", "Problem", "Recipe", "Reference", "Rows", "SolverMethod", "Source", "Status",
+    "StoreError", "StudyError", "Task", "TaskKind", "TaskStep", "Terms", "UnknownName", "Weighting", "draw_by_group",
+    "fetch", "hookimpl", "load", "run_job", "seed_from", "tunable", "verified",
 ]  # fmt: skip
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from mtbench.contracts.dataset import Dataset
     from mtbench.contracts.method import Method
     from mtbench.contracts.trials import Stack, Trial
+    from mtbench.contracts.weighting import Weighting
 
 hookspec = pluggy.HookspecMarker("mtbench")
 hookimpl = pluggy.HookimplMarker("mtbench")
@@ -18,6 +19,11 @@ hookimpl = pluggy.HookimplMarker("mtbench")
 @hookspec
 def mtbench_methods() -> list[type[Method]]:  # type: ignore[empty-body]
     """Method classes this plugin provides."""
+
+
+@hookspec
+def mtbench_weightings() -> list[type[Weighting]]:  # type: ignore[empty-body]
+    """Weighting classes this plugin provides."""
 
 
 @hookspec

@@ -1,0 +1,28 @@
+"""What a method's objective is made of, where task losses can be told from the rest.
+
+Shapes: T tasks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """An objective in two parts, of which a weighting may change how the first is summed.
+
+    Attributes:
+        tasks: [T], one loss for each task (`Batch.task_losses`).
+        penalty: A scalar, all else that is minimised.
+    """
+
+    tasks: Tensor
+    penalty: Tensor
+
+    @property
+    def sum(self) -> Tensor:
+        """The objective with all tasks counting the same: a scalar."""
+        return self.tasks.sum() + self.penalty

@@ -1,0 +1,1 @@
+"""What several weightings share: small problems on Gram matrices, and draws that follow from a step's key."""

@@ -1,0 +1,1 @@
+"""The built-in weightings, one file each. A new file here is a new weighting."""
