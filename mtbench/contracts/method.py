@@ -16,6 +16,7 @@ from mtbench.contracts.batch import Batch
 from mtbench.contracts.pretrained import Pretrainable
 from mtbench.contracts.recipe import Recipe
 from mtbench.contracts.reference import Reference
+from mtbench.contracts.terms import PerTask, Terms
 from mtbench.linear.data import LinearData
 from mtbench.tasks import Problem
 
@@ -55,8 +56,11 @@ class Method(ABC):
 class GradientMethod(Method):
     """A method that is one model and one scalar, minimised by the recipe's optimiser.
 
-    The harness trains R trials at once by mapping `objective` over stacked parameters; the author never sees R. Real
-    hyperparameters arrive in `objective` as scalar tensors, so use tensor arithmetic and no `if` on their values.
+    Write `terms`, where the objective is a sum of task losses and a penalty: then any weighting can take that sum's
+    place. Write `objective` where it is anything else. One of the two, not both.
+
+    The harness trains R trials at once by mapping it over stacked parameters; the author never sees R. Real
+    hyperparameters arrive as scalar tensors, so use tensor arithmetic and no `if` on their values.
     Every trial has a hyperparameter `learning_rate` that the recipe gives.
 
     Attributes:
@@ -84,9 +88,8 @@ class GradientMethod(Method):
             the columns of each row's own task are read).
         """
 
-    @abstractmethod
     def objective(self, model: nn.Module, batch: Batch, params: Any) -> Tensor:
-        """What is minimised.
+        """What is minimised; as it stands, the sum of `terms`.
 
         Args:
             model: The model.
@@ -96,6 +99,37 @@ class GradientMethod(Method):
         Returns:
             A scalar.
         """
+        return self.terms(model, batch, params).sum
+
+    def terms(self, model: nn.Module, batch: Batch, params: Any) -> Terms:
+        """The objective as a loss of each task and a penalty.
+
+        Args:
+            model: The model.
+            batch: Rows and labels.
+            params: As in `objective`.
+
+        Returns:
+            The losses [T], `batch.task_losses(model(batch))` as a rule, and the penalty, a scalar.
+
+        Raises:
+            TypeError: The method has an objective of its own, and no terms.
+        """
+        raise TypeError(f"{type(self).__qualname__} gives an objective that is no sum of task losses.")
+
+    def task_axes(self, model: nn.Module) -> Mapping[str, int]:
+        """Parameters that one task alone has: the axis of tasks, or of output columns, by name.
+
+        A name is that of a parameter, or of a module and means all that it holds. What is not named is shared: a
+        gradient weighting looks at the tasks' gradients there, and leaves heads to their own task. As it stands, the
+        heads (`mtbench.nn.heads.Heads`) of the model, and all of a method that is `separate`.
+
+        Args:
+            model: A freshly built model.
+        """
+        if self.separate:
+            return {name: 0 for name, _ in model.named_parameters()}
+        return {name: 0 for name, module in model.named_modules() if isinstance(module, PerTask)}
 
     def start_from(self, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
         """Takes over a trained backbone, where the recipe names a base: in place, before training.

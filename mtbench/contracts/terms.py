@@ -1,4 +1,4 @@
-"""What a method's objective is made of, where task losses can be told from the rest.
+"""What a method's objective is made of, where task losses can be told from the rest, and what a task has of its own.
 
 Shapes: T tasks.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,3 +26,7 @@ class Terms:
     def sum(self) -> Tensor:
         """The objective with all tasks counting the same: a scalar."""
         return self.tasks.sum() + self.penalty
+
+
+class PerTask(nn.Module):
+    """A module that has parameters of its own for each task, on their first axis, and none that tasks share."""

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from mtbench.contracts.batch import Batch
+from mtbench.contracts.terms import PerTask
 from mtbench.nn.copies import Copies
 from mtbench.tasks import Problem
 
 _STD = 0.01
 
 
-class Heads(nn.Module):
+class Heads(PerTask):
     """A dense output layer for each task.
 
     Attributes:

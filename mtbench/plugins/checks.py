@@ -34,6 +34,8 @@ def check_method(cls: Any) -> None:
     _check_signatures(cls, (GradientMethod, SolverMethod))
     _check_kind(cls, "reference", Reference)
     _check_kind(cls, "version", str)
+    if issubclass(cls, GradientMethod):
+        _check_objective(cls, GradientMethod)
     if "learning_rate" in describe(cls.Params) and issubclass(cls, GradientMethod):
         raise PluginError(
             f"{cls.Params.__qualname__} must not declare 'learning_rate': every gradient method has it from the recipe."
@@ -127,6 +129,15 @@ def _check_signatures(cls: type, bases: tuple[type, ...]) -> None:
                 raise PluginError(
                     f"{cls.__qualname__}.{name} must take ({', '.join(['self', *taken])}); found {found}."
                 ) from None
+
+
+def _check_objective(cls: type, contract: type) -> None:
+    own = [name for name in ("terms", "objective") if getattr(cls, name) is not getattr(contract, name)]
+    if len(own) != 1:
+        raise PluginError(
+            f"{cls.__qualname__} must implement `terms`, where its objective is a sum of task losses and a penalty, or "
+            f"`objective`, where it is anything else; found {'both' if own else 'neither'}."
+        )
 
 
 def _check_kind(cls: type, attribute: str, kind: type) -> None:

@@ -243,7 +243,7 @@ def test_a_hook_that_raises_while_it_is_asked_is_blamed(site):
         ('name = "bad"', "", "Bad.name must be lower-case words joined by underscores"),
         ('name = "bad"', 'name = "Bad-1"', "found 'Bad-1'"),
         ("GradientMethod)", "object)", "subclasses of GradientMethod or SolverMethod"),
-        ("def objective", "def objectiv", "missing: objective"),
+        ("def objective", "def objectiv", "must implement `terms`.*found neither"),
         ("reference = ", "paper = ", "Bad.reference must be a Reference"),
         ("return [Bad]", "return [Bad()]", "subclasses of GradientMethod or SolverMethod"),
         ("    def build", "    class Params:\n        x: float = 1.0\n    def build", "must be a frozen dataclass"),
@@ -389,7 +389,7 @@ def test_an_edited_plugin_file_is_read_again_and_known_by_its_content(site, tmp_
         ("x = 1\ndef f(:\n", r"mine.py could not be run: SyntaxError: invalid syntax \(.*mine.py, line 2\)"),
         ("x = 1\n\nx / 0\n", r"ZeroDivisionError: division by zero \(.*mine.py, line 3\)"),
         ("x = 1\n", "must implement a hook"),
-        (METHOD.format(cls="Mine", name="mine").replace("def objective", "def o"), "missing: objective"),
+        (METHOD.format(cls="Mine", name="mine").replace("def objective", "def o"), "must implement `terms`.*found neither"),
         ("x = '\0'", "could not be run"),
     ],
 )
