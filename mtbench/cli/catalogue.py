@@ -105,12 +105,10 @@ def _inherited(plugins: Plugins) -> list[str]:
 
 def method_rows(plugins: Plugins) -> list[Row]:
     """One record for each method, by name."""
-    from mtbench.contracts.method import SolverMethod
-
     return [
         {
             "name": name,
-            "kind": "solver" if issubclass(method, SolverMethod) else "gradient",
+            "kind": method.kind,
             "paper": method.reference.title,
             "venue": method.reference.venue,
             "hyperparameters": list(describe(method.Params)),
@@ -151,15 +149,13 @@ def method_page(plugins: Plugins, name: str) -> Row:
         "summary"; "facts" by name; "hyperparameters" as rows of a table; "units", what defaults and ranges are
         multiples of, by name.
     """
-    from mtbench.contracts.method import GradientMethod
-
     method = plugins.method(name)
     rows = [hyperparameter_row(h) for h in describe(method.Params).values()]
-    if issubclass(method, GradientMethod):
+    if method.in_epochs:
         rows.append(["learning_rate", "float", "the recipe's", "", "", "given by the data set's recipe"])
     facts = {
         "paper": str(method.reference),
-        "kind": "gradient method" if issubclass(method, GradientMethod) else "solver method",
+        "kind": f"{method.kind} method",
         "version": method.version,
         "from": f"the {plugins.owner(name)}",
     }

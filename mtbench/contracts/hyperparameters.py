@@ -24,6 +24,11 @@ _META = "mtbench.tunable"
 
 
 @dataclass(frozen=True)
+class NoParams:
+    """The hyperparameters of what has none of its own."""
+
+
+@dataclass(frozen=True)
 class Range:
     """Where a search looks for a hyperparameter.
 

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from mtbench.contracts.method import NoParams
+from mtbench.contracts.hyperparameters import NoParams
 from mtbench.contracts.reference import Reference
 
 State = Mapping[str, Tensor]

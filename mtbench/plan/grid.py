@@ -12,7 +12,7 @@ import numpy as np
 
 from mtbench.contracts.dataset import Dataset
 from mtbench.contracts.hyperparameters import Hyperparameter, Range, Value, describe, find
-from mtbench.contracts.method import GradientMethod, Method
+from mtbench.contracts.method import Method
 from mtbench.contracts.recipe import Recipe
 from mtbench.contracts.scale import PLAIN, Scale, scale_of
 from mtbench.contracts.scoring import check_scoring
@@ -72,7 +72,7 @@ class PlannedCell:
 
 
 def hyperparameters(method: type[Method], recipe: Recipe, scale: Scale = PLAIN) -> dict[str, Hyperparameter]:
-    """A method's hyperparameters under a recipe: its own and, for gradient methods, the learning rate.
+    """A method's hyperparameters under a recipe: its own and, where it is trained in epochs, the learning rate.
 
     Args:
         method: The method.
@@ -80,7 +80,7 @@ def hyperparameters(method: type[Method], recipe: Recipe, scale: Scale = PLAIN) 
         scale: What defaults and ranges are to fit; without one they are as declared.
     """
     known = {name: h.at(scale) for name, h in describe(method.Params).items()}
-    if issubclass(method, GradientMethod):
+    if method.in_epochs:
         rate, span = recipe.learning_rate, recipe.learning_rate_span
         grid = tuple(dict.fromkeys(float(f"{value:.6g}") for value in (rate / span, rate, rate * span)))
         known[LEARNING_RATE] = Hyperparameter(
@@ -169,7 +169,7 @@ def _base(study: Study, plugins: Plugins, loaded: _Loaded) -> PlannedCell:
     recipe, dataset = loaded.recipe, loaded.dataset
     method = plugins.method(recipe.base)()
     known = loaded.problem.without_test()
-    reason = method.supports(known, recipe) if isinstance(method, GradientMethod) else "it has no backbone"
+    reason = method.supports(known, recipe) if method.in_epochs else "it has no backbone"
     if reason is not None:
         raise StudyError(
             f"The base of {dataset.name} must be a method with a backbone that supports its problem; found "
@@ -214,7 +214,7 @@ def _planned(study: Study, plugins: Plugins, method_class: type[Method], loaded:
     if len(found) == 1 and not refit and recipe.keep == "final":
         recipe = dataclasses.replace(recipe, keep="all")
     cell = _identity(method, plugins.owner(method.name).distribution, loaded, recipe)
-    base = loaded.base if isinstance(method, GradientMethod) else None
+    base = loaded.base if method.in_epochs else None
     if base is not None:
         cell = dataclasses.replace(cell, base=base.cell.digest(base.settings[0]))
     return PlannedCell(

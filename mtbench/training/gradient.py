@@ -27,11 +27,12 @@ from mtbench.training.memory import is_out_of_memory
 from mtbench.training.optimisers import clip_, optimiser_for
 from mtbench.training.progress import EpochListener, Progress
 from mtbench.training.stacked import PretrainedWeights, StackedModels, StackState
+from mtbench.training.trainer import StackTraining
 
 _LEAVE = 0.75  # finished trials are taken out once this share or less of those held still trains
 
 
-class GradientStack:
+class GradientStack(StackTraining):
     """A stack of a gradient method in training.
 
     Args:
