@@ -140,9 +140,23 @@ class Batch:
         Raises:
             PluginError: The outputs have another shape.
         """
+        return self.pooled_losses(outputs).sum()
+
+    def pooled_losses(self, outputs: Tensor) -> Tensor:
+        """What each task adds to `pooled_loss`; 0 for a task without labels in this batch.
+
+        Args:
+            outputs: [B, O].
+
+        Returns:
+            [T].
+
+        Raises:
+            PluginError: The outputs have another shape.
+        """
         row_losses, counts = self._row_losses(outputs)
         pairs = (counts > 0).to(counts.dtype)
-        return (row_losses * pairs).sum() / pairs.sum().clamp(min=1.0)
+        return (row_losses * pairs).sum(0) / pairs.sum().clamp(min=1.0)
 
     def checked(self, outputs: Tensor) -> Tensor:
         """The outputs themselves, if they are outputs of all tasks.

@@ -125,15 +125,20 @@ class GradientMethod(Method):
         """Parameters that one task alone has: the axis of tasks, or of output columns, by name.
 
         A name is that of a parameter, or of a module and means all that it holds. What is not named is shared: a
-        gradient weighting looks at the tasks' gradients there, and leaves heads to their own task. As it stands, the
-        heads (`mtbench.nn.heads.Heads`) of the model, and all of a method that is `separate`.
+        gradient weighting looks at the tasks' gradients there, and leaves heads to their own task. As it stands, what
+        the modules of the model say (`mtbench.contracts.terms.PerTask`; heads are such), and all of a method that is
+        `separate`.
 
         Args:
             model: A freshly built model.
         """
         if self.separate:
             return {name: 0 for name, _ in model.named_parameters()}
-        return {name: 0 for name, module in model.named_modules() if isinstance(module, PerTask)}
+        found: dict[str, int] = {}
+        for at, module in model.named_modules():
+            if isinstance(module, PerTask):
+                found |= {".".join(filter(None, (at, name))): axis for name, axis in module.task_axes.items()}
+        return found
 
     def start_from(self, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
         """Takes over a trained backbone, where the recipe names a base: in place, before training.

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, hookimpl, tunable
+from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, Terms, hookimpl, tunable
+from mtbench.contracts.terms import PerTask
 from mtbench.nn.backbones import backbone, backbone_support
 from mtbench.nn.copies import Copies
 from mtbench.nn.decay import half_squares
@@ -48,7 +49,7 @@ class MMoEParams:
     )
 
 
-class ExpertsNet(nn.Module):
+class ExpertsNet(PerTask):
     """Experts, and a gate, a tower and a head for each task.
 
     Attributes:
@@ -60,6 +61,7 @@ class ExpertsNet(nn.Module):
         gate_means: [T, E], running means of the gates over the rows of each task in training.
     """
 
+    task_axes: Mapping[str, int] = {"G": 0, "V": 0, "c": 0}
     gate_means: Tensor
 
     def __init__(self, problem: Problem, recipe: Recipe, n_experts: int, h: int) -> None:
@@ -119,10 +121,10 @@ class MMoE(GradientMethod):
         """Backbones as experts, and a gate, a tower and a head for each task."""
         return ExpertsNet(problem, recipe, params.experts, params.tower)
 
-    def objective(self, model: ExpertsNet, batch: Batch, params: MMoEParams) -> Tensor:
-        """sum_t L_t + lambda / 2 |experts, towers, S|^2."""
+    def terms(self, model: ExpertsNet, batch: Batch, params: MMoEParams) -> Terms:
+        """L_t, and lambda / 2 |experts, towers, S|^2."""
         decay = half_squares(model.experts, model.V, model.c, model.heads.S)
-        return batch.task_losses(model(batch)).sum() + params.lambda_ * decay
+        return Terms(batch.task_losses(model(batch)), params.lambda_ * decay)
 
     def learned(self, model: ExpertsNet, params: MMoEParams) -> Mapping[str, Tensor]:
         """Mean gates [T, E] over the rows of each task."""
