@@ -90,6 +90,20 @@ class Batch:
         """The problem that the rows are of: its tasks, not its rows."""
         return self.columns.problem
 
+    @property
+    def present(self) -> Tensor:
+        """Which tasks have labels in this batch: [T], 1 or 0."""
+        n_tasks, known = self.problem.n_tasks, self.mask
+        if self.task is not None:
+            own = self.task[:, None] == torch.arange(n_tasks, device=self.task.device)
+            if known is not None:
+                own = own & (known > 0).any(-1, keepdim=True)
+            return own.any(0).to(self.inputs.dtype)
+        if known is None:
+            return self.inputs.new_ones(n_tasks)
+        seen = [(known[:, columns] > 0).any() for columns in self.problem.label_slices]
+        return torch.stack(seen).to(self.inputs.dtype)
+
     def size_offset(self, delta: Tensor | float) -> Tensor:
         """The offset of each task's loss, delta / sqrt(N_t / N_mean), with N_t the task's `n_examples`: [T].
 

@@ -18,6 +18,7 @@ from mtbench.contracts.pretrained import Pretrainable
 from mtbench.contracts.recipe import Recipe
 from mtbench.contracts.reference import Reference
 from mtbench.contracts.terms import PerTask, Terms
+from mtbench.contracts.weighting import Weighting
 from mtbench.linear.data import LinearData
 from mtbench.tasks import Problem
 
@@ -71,12 +72,17 @@ class GradientMethod(Method):
         separate: Tasks share nothing: every parameter and buffer has a first axis of T, and each task keeps the epoch
             that is best for itself.
         update_every: Steps between calls of `after_step`; 0 never calls it.
+        weighting: What takes the place of the sum of the task losses; None, as authors leave it, sums them. A method
+            named "method+weighting" has one: see `mtbench.contracts.weighted`.
+        weighting_names: The hyperparameters of a weighting, by its own names, as they are called here.
     """
 
     kind: ClassVar[str] = "gradient"
     in_epochs: ClassVar[bool] = True
     separate: ClassVar[bool] = False
     update_every: ClassVar[int] = 0
+    weighting: ClassVar[Weighting | None] = None
+    weighting_names: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def build(self, problem: Problem, params: Any, recipe: Recipe) -> nn.Module:

@@ -30,7 +30,14 @@ from mtbench.errors import PluginError
 from mtbench.nn.batch_norm import take_any_batch
 from mtbench.nn.vmap_operations import aligned
 from mtbench.tasks import Array, Problem
-from mtbench.training.author_checks import check_model, check_names, mixed_dtypes, tensor_objective
+from mtbench.training.author_checks import (
+    broken_promise,
+    check_model,
+    check_names,
+    checked_terms,
+    mixed_dtypes,
+    tensor_objective,
+)
 from mtbench.training.data import Columns, batch_of
 
 _NOT_PLUGINS = (Path(__file__).parents[1], Path(torch.__file__).parent)
@@ -110,6 +117,7 @@ class StackedModels:
 
     Attributes:
         initial: The freshly initialised state of the trials it was made from.
+        params: The trials' common hyperparameters, with plain numbers.
         ramped: Names of the hyperparameters that a recipe's ramp applies to.
         rate_factors: What each parameter's learning rate is multiplied by, [P]; None where the method names none.
     """
@@ -146,10 +154,11 @@ class StackedModels:
             for name, known in describe(method.Params).items()
             if known.stackable
         }
-        self._params = method_params(method, trials[0])
+        self.params = method_params(method, trials[0])
         self.ramped = [name for name, known in describe(method.Params).items() if known.ramped]
         self.initial = StackState(theta, buffers, hyper)
         self.rate_factors = self._rate_factors(method.learning_rate_factors(models[0]))
+        self._task_axes = method.task_axes(models[0])
 
     @property
     def n_parameters(self) -> int:
@@ -213,6 +222,38 @@ class StackedModels:
         with self._autocast:
             found: Tensor = self._map("objective", leaves, state, columns, shared, per_task)
         return found.to(state.theta.dtype)
+
+    def terms(
+        self, leaves: Mapping[str, Tensor], state: StackState, columns: Columns, shared: bool, per_task: int = 0
+    ) -> dict[str, Tensor]:
+        """The objectives in parts, where the method gives `terms`; arguments as in `objective`.
+
+        Returns:
+            "tasks", the task losses [R, T]; "penalty" [R]; "present" [R, T], 1 for tasks with labels in the batch.
+        """
+        self._set_mode(training=True)
+        with self._autocast:
+            found: dict[str, Tensor] = self._map("terms", leaves, state, columns, shared, per_task)
+        return {name: value.to(state.theta.dtype) for name, value in found.items()}
+
+    def shared_sizes(self, n_tasks: int, n_outputs: int) -> dict[str, int]:
+        """How many numbers a model has of each parameter that tasks share, which `task_axes` does not name.
+
+        Raises:
+            PluginError: It names something that is no parameter, or an axis that is not of tasks or outputs.
+        """
+        axes = self._task_axes
+        own = {}
+        for at, axis in axes.items():
+            names = [name for name in self._shapes if not at or name == at or name.startswith(at + ".")]
+            check_names(self._probe.method, "task_axes", [] if names else [at], list(self._shapes))
+            for name in names:
+                shape = self._shapes[name]
+                if not (0 <= axis < len(shape) and shape[axis] in (n_tasks, n_outputs)):
+                    must = f"must name axes of {n_tasks} tasks or {n_outputs} outputs"
+                    raise broken_promise(self._probe.method, "task_axes", must, f"axis {axis} of '{name}' {shape}")
+                own[name] = axis
+        return {name: size for name, size in zip(self._shapes, self._sizes, strict=True) if name not in own}
 
     def predict(self, state: StackState, columns: Columns, per_task: int = 0) -> Tensor:
         """Outputs for rows [B, ...] that all trials share, of each row's own task in the own layout: [R, B, O or C]."""
@@ -288,7 +329,7 @@ class StackedModels:
         per_task: int,
     ) -> Any:
         tensors = {"model." + name: value for name, value in {**parameters, **state.buffers}.items()}
-        run = _caller(self._probe, what, self._params, per_task, self._tied)
+        run = _caller(self._probe, what, self.params, per_task, self._tied)
         if len(state.theta) == 1:
             # One trial alone needs no mapping, and mapping costs: run the model as it is, and add the axis back.
             tensors = _first(tensors)
@@ -329,6 +370,8 @@ class _Probe(nn.Module):
             return batch.own_outputs(batch.checked(self.model(batch)))
         if what == "after_step":
             return dict(self.method.after_step(self.model, batch, params))
+        if what == "terms":
+            return checked_terms(self.method, self.method.terms(self.model, batch, params), batch)
         return tensor_objective(self.method, self.method.objective(self.model, batch, params))
 
 
