@@ -23,6 +23,9 @@ IDENTITY_FORMAT = 1
 CONTENT = "content"
 """Key of the provenance: by split, the fingerprint of the problem that trials were trained on."""
 
+WITH = "+"
+"""What joins the names of a method and a weighting, where a method is named."""
+
 LEARNING_RATE = "learning_rate"
 """The hyperparameter every gradient method has besides its own."""
 

@@ -9,12 +9,9 @@ from typing import Any
 
 from mtbench.contracts.hyperparameters import describe
 from mtbench.contracts.method import GradientMethod, Method
-from mtbench.contracts.trials import LEARNING_RATE
+from mtbench.contracts.trials import LEARNING_RATE, WITH
 from mtbench.contracts.weighting import Weighting
 from mtbench.errors import StudyError
-
-SIGN = "+"
-"""What joins the names of a method and a weighting."""
 
 
 def takes_weightings(method: type[Method]) -> str | None:
@@ -47,8 +44,8 @@ def weighted(method: type[Method], weighting: type[Weighting]) -> type[GradientM
         {
             "__module__": method.__module__,
             "__doc__": f"{method.__doc__}\n\nIts task losses are combined by {weighting.__name__}.",
-            "name": f"{method.name}{SIGN}{weighting.name}",
-            "version": f"{method.version}{SIGN}{weighting.version}",
+            "name": f"{method.name}{WITH}{weighting.name}",
+            "version": f"{method.version}{WITH}{weighting.version}",
             "Params": _joint(method.Params, weighting.Params, names),
             "weighting": weighting(),
             "weighting_names": names,
