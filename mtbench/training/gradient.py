@@ -29,8 +29,9 @@ from mtbench.training.optimisers import clip_, optimiser_for
 from mtbench.training.progress import EpochListener, Progress
 from mtbench.training.stacked import PretrainedWeights, StackedModels, StackState
 from mtbench.training.trainer import StackTraining
-from mtbench.training.weighting import TaskWeighting
+from mtbench.training.weighting import ByRows, TaskWeighting
 
+_ROWS_UP_TO = 2**22  # numbers that the gradients of a batch's rows, taken one by one, may have in a trial
 _LEAVE = 0.75  # finished trials are taken out once this share or less of those held still trains
 
 
@@ -180,7 +181,8 @@ class GradientStack(StackTraining):
             update = None
         else:
             terms = self._terms(leaves, state, columns, shared)
-            update = self._weighting.update(leaves, terms, state.hyper, columns["key"])
+            by_rows = self._by_rows(state, columns, shared)
+            update = self._weighting.update(leaves, terms, state.hyper, columns["key"], by_rows)
             objective, gradients = update.objective, tuple(update.gradient[name] for name in leaves)
         if len(self._gradient) != len(objective):
             self._gradient = torch.empty_like(state.theta)
@@ -206,6 +208,12 @@ class GradientStack(StackTraining):
         if not self._steps:
             check_graph(self._method, terms["tasks"])
         return terms
+
+    def _by_rows(self, state: StackState, columns: Columns, shared: bool) -> ByRows | None:
+        """Gradients of all tasks in one pass, where rows belong to tasks and a network for each row has room."""
+        if "task" not in columns or columns["task"].shape[-1] * self.n_parameters > _ROWS_UP_TO:
+            return None
+        return lambda names: self.models.row_gradients(names, state, columns, shared)
 
     def _tell_losses_after(self, before: Tensor, state: StackState, columns: Columns, shared: bool) -> None:
         """Tells the weighting the losses of a batch before and after a step."""

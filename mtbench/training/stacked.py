@@ -40,6 +40,9 @@ from mtbench.training.author_checks import (
 )
 from mtbench.training.data import Columns, batch_of
 
+_OF_BATCHES = ("n_train", "n_examples", "key")
+"""Columns of a batch that are not of its rows."""
+
 _NOT_PLUGINS = (Path(__file__).parents[1], Path(torch.__file__).parent)
 
 PretrainedWeights = Mapping[tuple[int, int], Mapping[str, Array]]
@@ -236,6 +239,57 @@ class StackedModels:
             found: dict[str, Tensor] = self._map("terms", leaves, state, columns, shared, per_task)
         return {name: value.to(state.theta.dtype) for name, value in found.items()}
 
+    def row_gradients(
+        self, names: Sequence[str], state: StackState, columns: Columns, shared: bool
+    ) -> dict[str, Tensor]:
+        """Gradients of the task losses where every row belongs to one task, in one pass, not one for each task.
+
+        Every row goes through a network of its own, all equal; the gradient of a task's loss is the mean over its rows,
+        weighted by their labels. So it is right only where no row's outputs depend on the others of the batch.
+
+        Args:
+            names: Of the parameters that gradients are taken by.
+            state: Parameters, buffers (which stay as they are) and hyperparameters.
+            columns: The batch, [R, B, ...], or [B, ...] where all trials share it.
+            shared: Which of the two.
+
+        Returns:
+            By name, [R, T, ...].
+        """
+        n_trials, n_rows = len(state.theta), columns["task"].shape[-1]
+        views = self._views(state.theta)
+        wanted = {n: views[n][:, None].expand(-1, n_rows, *self._shapes[n]).requires_grad_() for n in names}
+        spare = {n: b[:, None].repeat(1, n_rows, *[1] * (b.ndim - 1)) for n, b in state.buffers.items()}
+        rest = {n: view for n, view in views.items() if n not in wanted}
+        of_rows = {n: c for n, c in columns.items() if n not in _OF_BATCHES}
+        of_batch = {n: c for n, c in columns.items() if n in _OF_BATCHES}
+
+        def run(own: Columns, rest: Columns, hyper: Columns, row: Columns, batch: Columns) -> Tensor:
+            held = {"model." + name: value for name, value in {**own, **rest}.items()}
+            one = {**{name: value[None] for name, value in row.items()}, **batch}
+            inputs = ("terms", one, dataclasses.replace(self.params, **hyper), 0)
+            return functional_call(self._probe, held, inputs, tie_weights=self._tied)["tasks"].sum()  # type: ignore[no-any-return]
+
+        over_rows = vmap(run, in_dims=(0, None, None, 0, None))
+        over_trials = vmap(over_rows, in_dims=(0, 0, 0, None if shared else 0, None if shared else 0))
+        self._set_mode(training=True)
+        with self._autocast:
+            losses = over_trials({**wanted, **spare}, rest, state.hyper, of_rows, of_batch)
+        found = torch.autograd.grad(losses.sum(), list(wanted.values()), materialize_grads=True)
+        share = self._shares(columns).expand(n_trials, -1, -1)
+        return {
+            name: (share.mT @ rows.flatten(2)).view(n_trials, -1, *self._shapes[name])
+            for name, rows in zip(wanted, found, strict=True)
+        }
+
+    def _shares(self, columns: Columns) -> Tensor:
+        """What a row's loss counts for in the mean loss of each task: [R, B, T], or [1, B, T] of a shared batch."""
+        n_tasks = columns["n_train"].shape[-1]
+        labels = columns["mask"].sum(-1) if "mask" in columns else torch.ones_like(columns["task"])
+        own = torch.nn.functional.one_hot(columns["task"], n_tasks).to(self.initial.theta.dtype) * labels[..., None]
+        share: Tensor = own / own.sum(-2, keepdim=True).clamp(min=1.0)
+        return share if share.ndim == 3 else share[None]
+
     def shared_sizes(self, n_tasks: int, n_outputs: int) -> dict[str, int]:
         """How many numbers a model has of each parameter that tasks share, which `task_axes` does not name.
 
@@ -405,7 +459,7 @@ def _channels_last(value: Tensor) -> Tensor:
 
 def _repeated(column: Tensor, name: str, n: int) -> Tensor:
     """A column of a batch with every row n times, neighbours; sizes of tasks as they are."""
-    return column if name in ("n_train", "n_examples") else column.repeat_interleave(n, 0)
+    return column if name in _OF_BATCHES else column.repeat_interleave(n, 0)
 
 
 class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -20,6 +20,7 @@ from mtbench.contracts.weighted import weighting_params
 from mtbench.contracts.weighting import GramWeighting, JacobianWeighting, LossWeighting, TaskStep, Weighting
 from mtbench.errors import PluginError
 from mtbench.tasks import Array, Problem
+from mtbench.training.memory import is_out_of_memory
 from mtbench.training.optimisers import StackedOptimiser, optimiser_for
 from mtbench.training.stacked import StackedModels, StackState
 
@@ -27,6 +28,8 @@ _SALT = 0x2545F4914F6CDD1D  # what is random here is not what dropout draws from
 _IMAGES = 4  # axes of a convolution's filters, whose gradients torch does not map over tasks without loss of speed
 
 Named = dict[str, Tensor]
+ByRows = Callable[[Sequence[str]], Named]
+"""Gradients of the tasks' losses on named parameters, [R, T, ...] each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +84,7 @@ class TaskWeighting:
         if self._learned:
             self._optimiser = optimiser_for(recipe, self._flat(self._learned), rates)
         self._dtype = dtype
+        self._rows_fit: bool | None = None  # whether gradients can be taken row by row; not known before the first step
         # Over the steps in which a task was present: losses of the epoch, all else since the last look.
         of_tasks, of_trials = (len(rates), n_tasks), (len(rates),)
         shapes = dict.fromkeys(("losses", "trained", "weights", "present"), of_tasks)
@@ -93,7 +97,12 @@ class TaskWeighting:
         return isinstance(self.weighting, LossWeighting) and self.weighting.sees_losses_after
 
     def update(
-        self, leaves: Mapping[str, Tensor], terms: Mapping[str, Tensor], hyper: Mapping[str, Tensor], key: Tensor
+        self,
+        leaves: Mapping[str, Tensor],
+        terms: Mapping[str, Tensor],
+        hyper: Mapping[str, Tensor],
+        key: Tensor,
+        by_rows: ByRows | None = None,
     ) -> Update:
         """The gradients of a step; moves on what the weighting remembers, not what it learns.
 
@@ -102,9 +111,32 @@ class TaskWeighting:
             terms: "tasks" [R, T], "penalty" [R] and "present" [R, T], as functions of the leaves.
             hyper: Hyperparameters by name, [R].
             key: int64 [R], or a scalar that all trials share.
+            by_rows: The gradients of all tasks in one pass, where every row belongs to one task.
         """
-        step = _of_losses if isinstance(self.weighting, LossWeighting) else _of_gradients
-        return step(self, leaves, terms, hyper, key + _SALT % 2**62)
+        key = key + _SALT % 2**62
+        if isinstance(self.weighting, LossWeighting):
+            return _of_losses(self, leaves, terms, hyper, key)
+        shared = {name: leaf for name, leaf in leaves.items() if name in self._shared}
+        return _of_gradients(self, leaves, terms, hyper, key, self._jacobian(terms["tasks"], shared, by_rows))
+
+    def _jacobian(self, tasks: Tensor, leaves: Mapping[str, Tensor], by_rows: ByRows | None) -> Named:
+        """The gradient of every task's loss by name of a shared parameter, [R, T, ...]."""
+        if not leaves:
+            return {}
+        if by_rows is None or self._rows_fit is False:
+            return _jacobian(tasks, leaves)
+        if self._rows_fit is None:
+            # Once, in the first step: by rows the same must come out, which it does not where rows of a batch depend on
+            # each other (batch norm), and where it cannot be mapped over rows.
+            known = _jacobian(tasks, leaves)
+            try:
+                self._rows_fit = _alike(by_rows(list(leaves)), known)
+            except (RuntimeError, ValueError, NotImplementedError) as error:
+                if is_out_of_memory(error):
+                    raise
+                self._rows_fit = False
+            return known
+        return by_rows(list(leaves))
 
     def after_step(self, before: Tensor, after: Tensor, hyper: Mapping[str, Tensor]) -> None:
         """Tells the weighting the losses [R, T] of a batch before and after the parameters changed."""
@@ -275,12 +307,12 @@ def _of_gradients(
     terms: Mapping[str, Tensor],
     hyper: Mapping[str, Tensor],
     key: Tensor,
+    jacobian: Named,
 ) -> Update:
-    """A backward pass for each task through what tasks share, and one through the rest."""
+    """From the tasks' gradients on what they share, and one backward pass through the rest."""
     tasks, penalty, present, weighting = terms["tasks"], terms["penalty"], terms["present"], held.weighting
     shared = {name: leaf for name, leaf in leaves.items() if held.is_shared(name)}
     own = {name: leaf for name, leaf in leaves.items() if not held.is_shared(name)}
-    jacobian = _jacobian(tasks, shared)
     gram = torch.zeros(*tasks.shape, tasks.shape[1], device=tasks.device, dtype=torch.float64)
     for block in jacobian.values():
         rows = block.flatten(2).double()
@@ -319,8 +351,6 @@ def _gradients(total: Tensor, leaves: Mapping[str, Tensor]) -> Named:
 
 def _jacobian(tasks: Tensor, leaves: Mapping[str, Tensor]) -> Named:
     """The gradient of every task's loss by name of a parameter, [R, T, ...], from losses [R, T]."""
-    if not leaves:
-        return {}
     wanted, n_tasks = list(leaves.values()), tasks.shape[1]
     if max(leaf.ndim for leaf in wanted) > _IMAGES:  # with the axis of trials
         rows = [
@@ -333,6 +363,16 @@ def _jacobian(tasks: Tensor, leaves: Mapping[str, Tensor]) -> Named:
         tasks, wanted, grad_outputs=each, is_grads_batched=True, retain_graph=True, materialize_grads=True
     )
     return {name: block.transpose(0, 1) for name, block in zip(leaves, found, strict=True)}
+
+
+def _alike(some: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> bool:
+    """Whether gradients are the same but for rounding."""
+    error, size = (
+        torch.stack([value.double().square().sum() for value in values]).sum().sqrt()
+        for values in ([some[name] - other for name, other in others.items()], list(others.values()))
+    )
+    eps = torch.finfo(next(iter(others.values())).dtype).eps
+    return bool(error <= eps**0.5 * size)
 
 
 def _check_shape(weighting: Weighting, found: Tensor, wanted: str, shape: tuple[int, ...]) -> None:
