@@ -24,7 +24,7 @@ def mtbench_methods() -> list[type[Method]]:  # type: ignore[empty-body]
 
 @hookspec
 def mtbench_weightings() -> list[type[Weighting]]:  # type: ignore[empty-body]
-    """Weighting classes this plugin provides."""
+    """The weighting classes that a plugin offers; called when plugins are loaded."""
 
 
 @hookspec
