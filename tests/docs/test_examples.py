@@ -21,7 +21,7 @@ from mtbench.plan.study import study_from
 from mtbench.plugins.host import load_plugins
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", "CONTRIBUTING.md", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.md"))]
+PAGES = ["README.md", "CONTRIBUTING.md", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/**/*.md"))]
 BLOCK = re.compile(r"^```([\w-]+)(?: (\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
