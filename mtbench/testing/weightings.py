@@ -31,7 +31,7 @@ from mtbench.testing.problems import MINIATURES, Miniature, miniature_trials
 from mtbench.training import train_stack
 
 _N_TASKS, _N_SHARED, _N_TRIALS = 4, 7, 5
-_STEPS = 3
+_EPOCHS = 3
 
 
 class _Net(nn.Module):
@@ -95,7 +95,7 @@ class WeightingContract:
     def test_the_order_of_trials_makes_no_difference(self) -> None:
         """Mapped over trials, each gives what it gives alone, whatever the others hold: zeros and NaN, too."""
         weighting = self.weighting()
-        params = self.weighting.Params()
+        params = self._params()
         states = [dict(weighting.start(_N_TASKS, _N_SHARED, params)) for _ in range(_N_TRIALS)]
         steps = [_step(r, weighting) for r in range(_N_TRIALS)]
         names = [f.name for f in dataclasses.fields(TaskStep) if isinstance(getattr(steps[0], f.name), Tensor)]
@@ -117,7 +117,7 @@ class WeightingContract:
 
     def test_a_task_that_is_absent_gets_no_gradient(self) -> None:
         """What an absent task's numbers would be makes no difference to the others."""
-        weighting, params = self.weighting(), self.weighting.Params()
+        weighting, params = self.weighting(), self._params()
         state = dict(weighting.start(_N_TASKS, _N_SHARED, params))
         found = []
         for loss in (0.0, 7.0):
@@ -142,9 +142,18 @@ class WeightingContract:
             found.append(value if isinstance(weighting, JacobianWeighting) else value[present > 0])
         torch.testing.assert_close(found[0], found[1])
 
+    def _params(self) -> Any:
+        """The default hyperparameters as a weighting gets them: real numbers as scalar tensors."""
+        known = describe(self.weighting.Params)
+        floats = {n: torch.tensor(h.default, dtype=torch.float64) for n, h in known.items() if h.stackable}
+        return dataclasses.replace(self.weighting.Params(), **floats)
+
     def _train(self, dataset: Miniature, changes: list[dict[str, Any]]) -> StackResult:
         method = weighted(SharedTrunk, self.weighting)()
         trials: list[Trial] = miniature_trials(method, dataset, changes)
+        recipe = dataclasses.replace(dataset.recipe, max_epochs=_EPOCHS)
+        cell = dataclasses.replace(trials[0].cell, recipe=recipe)
+        trials = [dataclasses.replace(trial, cell=cell) for trial in trials]
         return train_stack(method, {0: dataset.load(Path(), 0, dataset.Options())}, trials, dataset)
 
     def _drawn(self) -> list[dict[str, Any]]:
