@@ -31,6 +31,7 @@ from mtbench.training.stacked import PretrainedWeights, StackedModels, StackStat
 from mtbench.training.trainer import StackTraining
 from mtbench.training.weighting import ByRows, TaskWeighting
 
+_ROWS_FROM = 32  # tasks from which gradients are taken row by row where that is possible
 _ROWS_UP_TO = 2**22  # numbers that the gradients of a batch's rows, taken one by one, may have in a trial
 _LEAVE = 0.75  # finished trials are taken out once this share or less of those held still trains
 
@@ -211,7 +212,8 @@ class GradientStack(StackTraining):
 
     def _by_rows(self, state: StackState, columns: Columns, shared: bool) -> ByRows | None:
         """Gradients of all tasks in one pass, where rows belong to tasks and a network for each row has room."""
-        if "task" not in columns or columns["task"].shape[-1] * self.n_parameters > _ROWS_UP_TO:
+        n_tasks = self._problems[0].n_tasks
+        if "task" not in columns or n_tasks < _ROWS_FROM or columns["task"].shape[-1] * self.n_parameters > _ROWS_UP_TO:
             return None
         return lambda names: self.models.row_gradients(names, state, columns, shared)
 

@@ -271,10 +271,15 @@ class StackedModels:
             return functional_call(self._probe, held, inputs, tie_weights=self._tied)["tasks"].sum()  # type: ignore[no-any-return]
 
         over_rows = vmap(run, in_dims=(0, None, None, 0, None))
-        over_trials = vmap(over_rows, in_dims=(0, 0, 0, None if shared else 0, None if shared else 0))
+        batch = (of_rows, of_batch)
         self._set_mode(training=True)
         with self._autocast:
-            losses = over_trials({**wanted, **spare}, rest, state.hyper, of_rows, of_batch)
+            if n_trials == 1:
+                batch = batch if shared else (_first(of_rows), _first(of_batch))
+                losses = over_rows(_first({**wanted, **spare}), _first(rest), _first(state.hyper), *batch)
+            else:
+                over_trials = vmap(over_rows, in_dims=(0, 0, 0, *[None if shared else 0] * 2))
+                losses = over_trials({**wanted, **spare}, rest, state.hyper, *batch)
         found = torch.autograd.grad(losses.sum(), list(wanted.values()), materialize_grads=True)
         share = self._shares(columns).expand(n_trials, -1, -1)
         return {
