@@ -1,6 +1,7 @@
 """CAGrad: near the mean gradient, the update with which the task that gains least gains most.
 
-Paper: Liu, Liu, Jin, Stone and Liu, Conflict-Averse Gradient Descent for Multi-task Learning, NeurIPS 2021.
+Paper: Liu, Liu, Jin, Stone and Liu, Conflict-Averse Gradient Descent for Multi-task Learning, NeurIPS 2021,
+algorithm 1.
 
 Shapes: T tasks, g_t their gradients, g_0 their mean, g_w = sum_t w_t g_t for weights w on the simplex.
 

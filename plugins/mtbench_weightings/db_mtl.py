@@ -10,8 +10,7 @@ Shapes: T tasks, P shared parameters, J [T, P] the gradients of the losses L, A 
 The first average of a task is its first gradient. Weights are 1 or more: the update is about T times as long as the
 longest average. A task that is absent from a batch keeps its average, and takes no part in the update or its maximum.
 
-Departures: beta is the same in every step, where the paper lets it fall with the number of steps in some experiments.
-Heads get the gradient of their own loss, not of its logarithm.
+Departures: beta is the same in every step. Heads get the gradient of their own loss, not of its logarithm.
 """
 
 from __future__ import annotations

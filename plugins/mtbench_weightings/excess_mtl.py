@@ -1,6 +1,6 @@
 """ExcessMTL: tasks that are still far from the best they can do get more weight, noisy tasks do not.
 
-Paper: He, Zhou, Zhang, Zhao, Chen and Zhao, Robust Multi-Task Learning with Excess Risks, ICML 2024.
+Paper: He, Zhou, Zhang, Yun, Xu, Zeng, Chilimbi and Zhao, Robust Multi-Task Learning with Excess Risks, ICML 2024.
 
 Shapes: T tasks, P shared parameters, J [T, P] their gradients, H [T, P] the sums of their squares over steps.
 

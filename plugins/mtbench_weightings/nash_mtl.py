@@ -1,7 +1,7 @@
 """Nash-MTL: the update that tasks would agree on in a bargaining game.
 
 Paper: Navon, Shamsian, Achituve, Maron, Kawaguchi, Chechik and Fetaya, Multi-Task Learning as a Bargaining Game, ICML
-2022.
+2022, algorithm 1.
 
 Shapes: T tasks, G [T, T] the inner products of their gradients. Weights w > 0 solve
 

@@ -14,7 +14,7 @@ The weight of a task is the softmax of log(L_t / L_t(0)) / (T mu), divided by L_
 Where tasks are absent from a batch, the sum is over those that are present, and T counts them.
 
 Departures: the paper compares losses as they are, from the first step on; that losses are compared on the logarithmic
-scale after a warm-up follows its released software for multi-task learning, whose warm-up is on logarithms as well.
+scale after a warm-up of four epochs follows its released software for multi-task learning.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def _run(weighting: Weighting, J: Tensor, losses: Tensor, present: Tensor, key: 
         rows = torch.where(here[:, None] > 0, J[k], 0.0)
         gram = None if isinstance(weighting, LossWeighting) else rows @ rows.mT
 
-        def scalar(values: Tensor, here: Tensor = here, k: int = k) -> tuple[Tensor, Any]:
+        def scalar(values: Tensor, here: Tensor = here, k: int = k, state: Any = state) -> tuple[Tensor, Any]:
             step = TaskStep(values * here, here, key + k, learned=learned, state=state)
             return weighting.combine(step, params)
 
@@ -165,7 +165,7 @@ def test_gradients_of_zero_give_finite_weights(weighting: Weighting, params: Any
 
 @every
 def test_draws_follow_from_the_key(weighting: Weighting, params: Any) -> None:
-    J, losses, present, keys = (value[0] for value in _trials(1))
+    J, losses, present, _ = (value[0] for value in _trials(1))
     J = torch.where(torch.arange(N_TASKS)[:, None] % 2 == 1, -J.abs(), J.abs())  # conflict
     runs = [_run(weighting, J, losses, present, torch.tensor(k), params(weighting))[0] for k in (5, 5, 6)]
     assert torch.equal(runs[0], runs[1])

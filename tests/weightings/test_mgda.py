@@ -10,7 +10,7 @@ import torch
 from mtbench_weightings.mgda import MGDA
 from scipy.optimize import nnls
 from torch import Tensor
-from torchjd.aggregation import MGDA as TorchJDs
+from torchjd import aggregation
 
 METHOD = MGDA()
 
@@ -36,7 +36,7 @@ def test_the_shortest_mean_is_that_of_scipy(jacobians: Any, updates: Any) -> Non
 
 def test_the_shortest_mean_is_that_of_torchjd(jacobians: Any, updates: Any) -> None:
     """Its Frank-Wolfe steps are many and stop early: it is never shorter by more than rounding."""
-    theirs = TorchJDs(epsilon=1e-10, max_iters=200)
+    theirs = aggregation.MGDA(epsilon=1e-10, max_iters=200)
     close = 0
     for batch in jacobians(60, ("plain", "alike"), n_trials=10):
         for J, found in zip(batch, updates(METHOD, batch), strict=True):
