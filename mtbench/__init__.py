@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from mtbench.contracts.dataset import Dataset, NoOptions
     from mtbench.contracts.engine import Engine, Job, JobFailed
     from mtbench.contracts.hookspecs import hookimpl
-    from mtbench.contracts.hyperparameters import tunable
-    from mtbench.contracts.method import GradientMethod, LinearSolution, Method, NoParams, SolverMethod
+    from mtbench.contracts.hyperparameters import NoParams, tunable
+    from mtbench.contracts.method import GradientMethod, LinearSolution, Method, SolverMethod
     from mtbench.contracts.recipe import Recipe
     from mtbench.contracts.reference import Reference
     from mtbench.contracts.seeds import seed_from
@@ -40,8 +40,8 @@ _HOMES = {
     "mtbench.engines.in_process": ("run_job",),
     "mtbench.errors": ("DataError", "MtbenchError", "PluginError", "StoreError", "StudyError", "UnknownName"),
     "mtbench.contracts.hookspecs": ("hookimpl",),
-    "mtbench.contracts.hyperparameters": ("tunable",),
-    "mtbench.contracts.method": ("GradientMethod", "LinearSolution", "Method", "NoParams", "SolverMethod"),
+    "mtbench.contracts.hyperparameters": ("NoParams", "tunable"),
+    "mtbench.contracts.method": ("GradientMethod", "LinearSolution", "Method", "SolverMethod"),
     "mtbench.linear.data": ("LinearData",),
     "mtbench.contracts.recipe": ("Recipe",),
     "mtbench.contracts.reference": ("Reference",),

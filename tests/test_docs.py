@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+import mtbench
 from mtbench.cli import main
 from mtbench.contracts import hookspecs
 from mtbench.plugins.host import load_plugins
@@ -45,6 +46,13 @@ def test_the_files_of_the_page_load(folder):
     plugins = load_plugins([folder / name for name in ("my_method.py", "my_data.py", "my_listener.py")])
     assert "soft_ties" in plugins.methods
     assert "noisy_copies" in plugins.datasets
+
+
+def test_the_fragments_of_the_page_run():
+    fragments = re.findall(r"```python\n(?!# \S+\.py\n)(.*?)```", PAGE, re.DOTALL)
+    assert fragments
+    for fragment in fragments:
+        exec(fragment, {name: getattr(mtbench, name) for name in mtbench.__all__})
 
 
 def test_the_listener_is_told(folder, capsys):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
+from mtbench.contracts.trials import WITH
 from mtbench.plugins.names import known_names
 
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
@@ -33,8 +34,8 @@ def completion(ctx: click.Context, shell: str) -> None:
 
 
 def complete_method(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names of methods."""
-    return _starting(known_names().methods, incomplete)
+    """Names of methods, and of weightings after a "+"."""
+    return _starting(_methods(incomplete), incomplete)
 
 
 def complete_dataset(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -43,19 +44,26 @@ def complete_dataset(ctx: click.Context, param: click.Parameter, incomplete: str
 
 
 def complete_either(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names of methods and of data sets."""
+    """Names of methods, weightings and data sets."""
     names = known_names()
-    return _starting([*names.methods, *names.datasets], incomplete)
+    return _starting([*_methods(incomplete), *names.weightings, *names.datasets], incomplete)
 
 
 def complete_methods(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """A list of methods, joined by commas."""
-    return _continuing(known_names().methods, incomplete)
+    """A list of methods, joined by commas, each perhaps with a weighting."""
+    return _continuing(_methods(incomplete.rpartition(",")[2]), incomplete)
 
 
 def complete_datasets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """A list of data sets, joined by commas."""
     return _continuing(known_names().datasets, incomplete)
+
+
+def _methods(incomplete: str) -> list[str]:
+    """Names of methods; of one method under each weighting, where it is named up to the "+"."""
+    names = known_names()
+    method, sign, _ = incomplete.partition(WITH)
+    return [method + sign + name for name in names.weightings] if method in names.methods and sign else names.methods
 
 
 def _starting(names: Iterable[str], incomplete: str) -> list[CompletionItem]:

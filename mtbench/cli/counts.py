@@ -22,7 +22,7 @@ class _Active:
     """A stack that a worker has.
 
     Attributes:
-        n_epochs: Epochs it trains at most; 0 of a solver, which has none.
+        n_epochs: Epochs it trains at most; 0 where its method has none.
         epoch: The last that it was heard to reach; 0 before the first.
     """
 
@@ -35,11 +35,11 @@ class _Active:
         return self.epoch / self.n_epochs if self.epoch and self.n_epochs else None
 
     @classmethod
-    def of(cls, stack: Stack, kind: str) -> _Active:
-        """A stack that was just handed out, of a method of some kind."""
+    def of(cls, stack: Stack, in_epochs: bool) -> _Active:
+        """A stack that was just handed out, of a method that trains in epochs or does not."""
         # A refit trains for the epochs that its search found best.
         epochs = [stack.cell.recipe.max_epochs if t.epochs is None else t.epochs for t in stack.trials]
-        return cls(0 if kind == "SolverMethod" else max(epochs))
+        return cls(max(epochs) if in_epochs else 0)
 
 
 @dataclass
@@ -48,7 +48,7 @@ class _Cell:
 
     Attributes:
         label: Its name.
-        kind: The contract that its method fulfils.
+        in_epochs: Whether its method trains in epochs.
         phase: That of the last event.
         planned: Trials by phase: as planned until the phase begins, then as found.
         n_done: Trials that came to an end, before this run or in it.
@@ -59,7 +59,7 @@ class _Cell:
     """
 
     label: str
-    kind: str = ""
+    in_epochs: bool = True
     phase: str = "waiting"
     planned: dict[str, int] = field(default_factory=dict)
     n_done: int = 0
@@ -146,7 +146,7 @@ class Counts:
         """A stack was handed to a worker."""
         with self._lock:
             mine = self._cells[stack.cell.key]
-            mine.active[stack.id] = _Active.of(stack, mine.kind)
+            mine.active[stack.id] = _Active.of(stack, mine.in_epochs)
             n_trials = len(stack.trials)
             self._forecast.started(stack.id, stack.cell.key, _phase(stack), n_trials, self._clock())
 
@@ -191,19 +191,14 @@ class Counts:
         """Counts a cell's trials, and its refits to come, from the plan."""
         key = cell.cell.key
         if key not in self._cells:
-            self._cells[key] = mine = _Cell(cell.cell.label, _kind(cell), skipped=cell.skipped is not None)
-            self._forecast.add(key, cell.cell.method, cell.cell.dataset, mine.kind)
+            self._cells[key] = mine = _Cell(cell.cell.label, cell.method.in_epochs, skipped=cell.skipped is not None)
+            self._forecast.add(key, cell.cell.method, cell.cell.dataset, cell.method.kind)
             if cell.skipped is None:
                 n_places = len(cell.splits) * cell.seeds
                 mine.planned = {SEARCH: n_places * len(cell.settings), REFIT: n_places if cell.refit else 0}
                 for phase, n_trials in mine.planned.items():
                     self._forecast.expect(key, phase, n_trials)
         return self._cells[key]
-
-
-def _kind(cell: PlannedCell) -> str:
-    """The contract that a method fulfils: gradient, solver and so on."""
-    return next((c.__name__ for c in type(cell.method).__mro__ if c.__module__ == "mtbench.contracts.method"), "")
 
 
 def _phase(stack: Stack) -> str:

@@ -13,17 +13,14 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from mtbench.contracts.batch import Batch
+from mtbench.contracts.hyperparameters import NoParams
 from mtbench.contracts.pretrained import Pretrainable
 from mtbench.contracts.recipe import Recipe
 from mtbench.contracts.reference import Reference
 from mtbench.contracts.terms import PerTask, Terms
+from mtbench.contracts.weighting import Weighting
 from mtbench.linear.data import LinearData
 from mtbench.tasks import Problem
-
-
-@dataclass(frozen=True)
-class NoParams:
-    """The hyperparameters of a method that has none of its own."""
 
 
 class Method(ABC):
@@ -36,12 +33,19 @@ class Method(ABC):
         reference: The paper it follows.
         version: Raised by the author when results change; part of every trial's identity.
         Params: Frozen dataclass of its hyperparameters; `tunable(...)` marks those a search varies.
+        kind: Which trainer trains it; the base class of its kind says so, not the author.
+        in_epochs: Whether it is trained in epochs by the recipe's optimiser, and so has the recipe's learning rate as a
+            hyperparameter, stops early, and may start from a trained backbone; likewise.
+        stackable: False where the trials of a stack cannot be trained as one computation; they then run one at a time.
     """
 
     name: ClassVar[str]
     reference: ClassVar[Reference]
     version: ClassVar[str] = "1"
     Params: ClassVar[type] = NoParams
+    kind: ClassVar[str]
+    in_epochs: ClassVar[bool] = False
+    stackable: ClassVar[bool] = True
 
     def supports(self, problem: Problem, recipe: Recipe) -> str | None:
         """None, or the reason why this method cannot train here: the cell is then stored as skipped.
@@ -64,15 +68,21 @@ class GradientMethod(Method):
     Every trial has a hyperparameter `learning_rate` that the recipe gives.
 
     Attributes:
-        stackable: False where the objective cannot be mapped by torch.func.vmap; trials then run one at a time.
+        stackable: False where the objective cannot be mapped by torch.func.vmap.
         separate: Tasks share nothing: every parameter and buffer has a first axis of T, and each task keeps the epoch
             that is best for itself.
         update_every: Steps between calls of `after_step`; 0 never calls it.
+        weighting: What takes the place of the sum of the task losses; None, as authors leave it, sums them. A method
+            named "method+weighting" has one: see `mtbench.contracts.weighted`.
+        weighting_names: The hyperparameters of a weighting, by its own names, as they are called here.
     """
 
-    stackable: ClassVar[bool] = True
+    kind: ClassVar[str] = "gradient"
+    in_epochs: ClassVar[bool] = True
     separate: ClassVar[bool] = False
     update_every: ClassVar[int] = 0
+    weighting: ClassVar[Weighting | None] = None
+    weighting_names: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def build(self, problem: Problem, params: Any, recipe: Recipe) -> nn.Module:
@@ -197,6 +207,7 @@ class SolverMethod(Method):
             ended above it. None where the solver states no residual.
     """
 
+    kind: ClassVar[str] = "solver"
     tolerance: ClassVar[float | None] = None
 
     @abstractmethod

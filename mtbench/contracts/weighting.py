@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from mtbench.contracts.method import NoParams
+from mtbench.contracts.hyperparameters import NoParams
 from mtbench.contracts.reference import Reference
 
 State = Mapping[str, Tensor]
@@ -77,6 +77,10 @@ class Weighting(ABC):
             params: An instance of `Params` whose floats are scalar tensors.
         """
         return {}
+
+    @abstractmethod
+    def combine(self, step: TaskStep, params: Any) -> tuple[Tensor, State]:
+        """What takes the place of the sum, and what it remembers from now on: see the kinds of weighting."""
 
     def after_epoch(self, losses: Tensor, state: State, params: Any) -> State:
         """What it remembers after an epoch; as it stands, what it did.

@@ -22,7 +22,9 @@ _HEAD_STD = 0.01
 
 
 class SharedLayerNet(PerTask):
-    """Z = relu(X L + c), outputs Z S + b; with the recipe's activation "identity" Z = X L and outputs Z S.
+    """One hidden layer that all tasks share: Z = relu(X L + c), outputs Z S + b.
+
+    With the recipe's activation "identity" the network is linear: Z = X L, outputs Z S.
 
     Attributes:
         L: [d, k], Glorot-uniform.
@@ -68,10 +70,10 @@ class FeedbackNet(SharedLayerNet):
 
 
 class BackboneNet(PerTask):
-    """Z = backbone(X), outputs Z S + b.
+    """The recipe's backbone, which all tasks share, and a dense output layer: Z = backbone(X), outputs Z S + b.
 
     Attributes:
-        backbone: The recipe's.
+        backbone: The recipe's backbone.
         S: [k, O], N(0, 0.01^2).
         b: [O], at 0.
     """

@@ -16,7 +16,7 @@ import numpy as np
 
 from mtbench.contracts.dataset import Dataset
 from mtbench.contracts.hyperparameters import Value
-from mtbench.contracts.method import GradientMethod, Method
+from mtbench.contracts.method import Method
 from mtbench.contracts.recipe import Recipe
 from mtbench.contracts.reference import Reference
 from mtbench.contracts.seeds import seed_from
@@ -188,8 +188,8 @@ def miniature_trials(
     defaults = {name: h.default for name, h in hyperparameters(type(method), dataset.recipe).items()}
     content = dataset.content_hash(Path(), dataset.Options())
     cell = Cell(method.name, method.version, "test", dataset.name, dataset.version, {}, content, dataset.recipe)
-    if epochs is not None and not isinstance(method, GradientMethod):
-        epochs = 0  # a solver's refit has no epochs to repeat
+    if epochs is not None and not method.in_epochs:
+        epochs = 0  # nothing to repeat
     return [Trial(cell, {**defaults, **changed}, split, 0, epochs) for split in splits for changed in settings]
 
 

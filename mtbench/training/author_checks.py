@@ -9,8 +9,10 @@ from collections.abc import Collection
 import torch
 from torch import Tensor, nn
 
+from mtbench.contracts.batch import Batch
 from mtbench.contracts.method import Method
 from mtbench.contracts.recipe import Recipe
+from mtbench.contracts.terms import Terms
 from mtbench.errors import PluginError
 
 _MIXED_DTYPES = re.compile(r"same dtype|Double|Float and|Half|BFloat16|dtype.* but (got|found)", re.IGNORECASE)
@@ -48,6 +50,23 @@ def tensor_objective(method: Method, objective: object) -> Tensor:
         advice = "Leave out .item(), float() and numpy."
         raise broken_promise(method, "objective", "must return a scalar tensor", _what(objective), advice)
     return objective
+
+
+def checked_terms(method: Method, terms: object, batch: Batch) -> dict[str, Tensor]:
+    """The parts of an objective by name, which must be a loss [T] and a scalar, both tensors.
+
+    Raises:
+        PluginError: They are not.
+    """
+    if not isinstance(terms, Terms):
+        raise broken_promise(method, "terms", "must return mtbench.Terms(tasks, penalty)", _what(terms))
+    n_tasks = batch.problem.n_tasks
+    for name, value, shape in (("tasks", terms.tasks, (n_tasks,)), ("penalty", terms.penalty, ())):
+        if not isinstance(value, Tensor) or tuple(value.shape) != shape:
+            found = f"shape {list(value.shape)}" if isinstance(value, Tensor) else _what(value)
+            wanted = f"[T] = [{n_tasks}]" if shape else "a scalar"
+            raise broken_promise(method, "terms", f"must give {name} as a tensor, {wanted}", found)
+    return {"tasks": terms.tasks, "penalty": terms.penalty, "present": batch.present}
 
 
 def check_graph(method: Method, objective: Tensor) -> None:

@@ -11,23 +11,21 @@ Shapes: R trials of a stack, r of them measured, U splits.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 
-from mtbench.contracts.dataset import Dataset
-from mtbench.contracts.method import GradientMethod, Method
+from mtbench.contracts.method import GradientMethod
 from mtbench.contracts.scoring import metrics_by_part
 from mtbench.contracts.trials import Trial
-from mtbench.tasks import Problem, Rows
+from mtbench.tasks import Rows
 from mtbench.training.data import part_bytes, shared_bytes
 from mtbench.training.exactness import repeatable
 from mtbench.training.gradient import GradientStack
 from mtbench.training.memory import AllocatedBytes, TensorBytes, available_bytes, meter
-from mtbench.training.prepared import prepared
-from mtbench.training.stacked import PretrainedWeights
+from mtbench.training.trainer import Memory, TrainingInputs
 
 _SMALL = (2, 3)
 _ROUNDED = 2**17  # bytes of state from which it does not matter that a GPU's allocator gives 512 at a time
@@ -66,38 +64,20 @@ class _Needs:
         return _Needs(*(a + times * (b - a) for a, b in pairs))
 
 
-class Footprint:
-    """Predicts the memory of stacks of one cell's trials.
+class Footprint(Memory):
+    """Predicts the memory of stacks of one cell's trials, which train by a gradient method.
 
     Args:
-        method: The method.
-        problems: Problems by split, as the data set gives them.
-        trials: Trials of one cell and one phase; stacks are the first R of them.
-        dataset: Tells which parts are evaluated.
-        device: Where they would train.
-        pretrained: Backbones to start from, where the recipe names a base.
+        inputs: The trials; stacks are the first R of them.
     """
 
-    def __init__(
-        self,
-        method: Method,
-        problems: Mapping[int, Problem],
-        trials: Sequence[Trial],
-        dataset: Dataset,
-        device: torch.device,
-        pretrained: PretrainedWeights | None = None,
-    ) -> None:
-        self._method, self._trials, self._dataset, self._device, self._pretrained = (
-            method,
-            trials,
-            dataset,
-            device,
-            pretrained,
-        )
-        self._refit = trials[0].epochs is not None
-        rows_per_task = trials[0].cell.recipe.rows_per_task
-        self._problems = {s: prepared(problem, self._refit, rows_per_task) for s, problem in problems.items()}
-        self._dtype: torch.dtype = getattr(torch, trials[0].cell.recipe.dtype)
+    def __init__(self, inputs: TrainingInputs) -> None:
+        assert isinstance(inputs.method, GradientMethod)
+        self._method: GradientMethod = inputs.method
+        self._trials, self._dataset, self._device = inputs.trials, inputs.dataset, inputs.device
+        self._pretrained, self._refit = inputs.pretrained, inputs.refit
+        self._problems = inputs.prepared().problems
+        self._dtype: torch.dtype = getattr(torch, inputs.recipe.dtype)
         self._known: dict[tuple[int, bool], _Needs] = {}
         self._stack: GradientStack | None = None
 
@@ -110,10 +90,8 @@ class Footprint:
     def of(self, n_trials: int) -> int | None:
         """The most bytes of tensors that will live at once in a stack of the first so many trials.
 
-        None where that is not known: for solvers, and where the method fails, which training will put on record.
+        None where that is not known: where the method fails, which training will put on record.
         """
-        if not isinstance(self._method, GradientMethod):
-            return None
         try:
             with torch.random.fork_rng(devices=[]), repeatable(self._device):
                 return round(self._peak(self._trials[:n_trials]))
@@ -177,7 +155,6 @@ class Footprint:
         return self._known[r, shared]
 
     def _measure(self, trials: Sequence[Trial]) -> _Needs:
-        assert isinstance(self._method, GradientMethod)
         used = {split: self._problems[split] for split in {trial.split for trial in trials}}
         problem = next(iter(used.values()))
         steps = self._method.update_every if self._method.update_every <= _AFTER_STEP else 1
@@ -221,15 +198,3 @@ def _some(trials: Sequence[Trial], r: int, shared: bool) -> list[Trial]:
     other = [trial for trial, stream in zip(trials, streams, strict=True) if stream != streams[0]]
     found = [first, *same[1:]] if shared else [first, *other, *same[1:]]
     return [*found, *[first] * r][:r]
-
-
-def predicted_bytes(
-    method: Method,
-    problems: Mapping[int, Problem],
-    trials: Sequence[Trial],
-    dataset: Dataset,
-    device: str = "cpu",
-    pretrained: PretrainedWeights | None = None,
-) -> int | None:
-    """The most bytes of tensors that will live at once while these trials train as one stack: see `Footprint`."""
-    return Footprint(method, problems, trials, dataset, torch.device(device), pretrained).of(len(trials))

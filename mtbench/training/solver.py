@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,13 +20,15 @@ from mtbench.contracts.trials import Trial
 from mtbench.linear.problems import linear_data
 from mtbench.tasks import Array, Problem
 from mtbench.training.author_checks import broken_promise
+from mtbench.training.checkpoints import Checkpoint
 from mtbench.training.data import PartData, rows_on
 from mtbench.training.evaluate import Chunk, Evaluator
 from mtbench.training.progress import EpochListener, Progress
 from mtbench.training.stacked import StackState, method_params
+from mtbench.training.trainer import StackTraining, Trainer, TrainingInputs
 
 
-class SolverStack:
+class SolverStack(StackTraining):
     """A stack of a solver method.
 
     Args:
@@ -57,6 +60,11 @@ class SolverStack:
         """How far from optimal each trial ended, [R]; None where the solver states no residual."""
         found = self._found.residual
         return None if found is None else found.to(torch.float64).cpu().numpy()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The residual at which the method calls a problem solved, where it says so."""
+        return {} if self._method.tolerance is None else {"tolerance": self._method.tolerance}
 
     @property
     def _found(self) -> LinearSolution:
@@ -106,6 +114,23 @@ class SolverStack:
         """The method's learned matrices and the predictors themselves, each [R, ...]."""
         learned = {"weights": self._found.weights, **self._found.learned}
         return {name: matrix.cpu().numpy() for name, matrix in learned.items()}
+
+
+class SolverTrainer(Trainer):
+    """Trains linear methods by their own solvers; without checkpoints, for solvers have no steps to go on from."""
+
+    measures_all = True
+
+    def start(self, inputs: TrainingInputs, checkpoint: Checkpoint | None = None) -> SolverStack:
+        """A stack that is ready to run."""
+        assert isinstance(inputs.method, SolverMethod)
+        return SolverStack(inputs.method, inputs.problems, inputs.trials, inputs.device)
+
+    def seconds(self, inputs: TrainingInputs) -> float:
+        """What solving all trials takes."""
+        started = time.perf_counter()
+        self.start(inputs.prepared()).run()
+        return time.perf_counter() - started
 
 
 def _check(method: SolverMethod, solution: object, expected: tuple[int, int, int]) -> None:

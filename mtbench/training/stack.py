@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from mtbench.contracts.dataset import Dataset
-from mtbench.contracts.method import GradientMethod, Method, SolverMethod
+from mtbench.contracts.method import Method
 from mtbench.contracts.scoring import check_scoring, metrics_by_part
 from mtbench.contracts.seeds import seed_from
 from mtbench.contracts.trials import StackResult, Status, Trial
@@ -18,12 +18,12 @@ from mtbench.tasks import Array, Problem
 from mtbench.training.checkpoints import Checkpoint
 from mtbench.training.evaluate import finite_rows
 from mtbench.training.exactness import repeatable
-from mtbench.training.gradient import GradientStack
 from mtbench.training.memory import is_out_of_memory, peak_bytes, restart_peak, used_bytes
-from mtbench.training.prepared import prepared, untrained_tasks
+from mtbench.training.prepared import untrained_tasks
 from mtbench.training.progress import EpochListener
-from mtbench.training.solver import SolverStack
 from mtbench.training.stacked import PretrainedWeights
+from mtbench.training.trainer import StackTraining, TrainingInputs
+from mtbench.training.trainers import trainer_of
 
 _DIVERGED = "The loss or a parameter stopped being finite."
 _UNJUDGED = (
@@ -64,7 +64,8 @@ def train_stack(
         # For a method that draws while it trains. Such methods train alone: what is drawn depends on the trial only.
         with torch.random.fork_rng(devices=[]), repeatable(torch.device(device)):
             torch.manual_seed(seed_from(first.cell.dataset, first.split, first.seed, "training"))
-            return _train(method, problems, trials, dataset, torch.device(device), on_epoch, pretrained, checkpoint)
+            inputs = TrainingInputs(method, problems, trials, dataset, torch.device(device), pretrained)
+            return _train(inputs, on_epoch, checkpoint)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -76,37 +77,21 @@ def train_stack(
     return joined([train_stack(method, problems, part, dataset, device, on_epoch, pretrained) for part in halves])
 
 
-def _train(
-    method: Method,
-    problems: Mapping[int, Problem],
-    trials: Sequence[Trial],
-    dataset: Dataset,
-    device: torch.device,
-    on_epoch: EpochListener | None,
-    pretrained: PretrainedWeights | None,
-    checkpoint: Checkpoint | None,
-) -> StackResult:
-    started = time.perf_counter()
+def _train(inputs: TrainingInputs, on_epoch: EpochListener | None, checkpoint: Checkpoint | None) -> StackResult:
+    started, device = time.perf_counter(), inputs.device
     restart_peak(device)
     before = used_bytes(device)
-    recipe, refit = trials[0].cell.recipe, trials[0].epochs is not None
-    for problem in problems.values():
-        check_scoring(dataset, problem)
-    _check_content(method, problems)
-    used = {s: prepared(problems[s], refit, recipe.rows_per_task) for s in sorted({trial.split for trial in trials})}
-    stack: GradientStack | SolverStack
-    if isinstance(method, GradientMethod):
-        stack = GradientStack(method, used, trials, dataset, device, pretrained, checkpoint)
-    elif isinstance(method, SolverMethod):
-        stack = SolverStack(method, used, trials, device)
-    else:
-        raise TypeError(f"{type(method).__qualname__} must derive from GradientMethod or SolverMethod.")
+    for problem in inputs.problems.values():
+        check_scoring(inputs.dataset, problem)
+    _check_content(inputs)
+    prepared = inputs.prepared()
+    stack = trainer_of(inputs.method).start(prepared, checkpoint)
     stack.run(on_epoch)
-    _check_content(method, problems)
-    result = _result(stack, trials)
+    _check_content(inputs)
+    result = _result(stack, inputs.trials)
     finished = np.array([status is Status.FINISHED for status in result.status])
     if finished.any():
-        _measure(stack, result, dataset, next(iter(used.values())), np.flatnonzero(finished))
+        _measure(stack, result, prepared, np.flatnonzero(finished))
     result.provenance = {
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
@@ -114,26 +99,25 @@ def _train(
         "wall_seconds": time.perf_counter() - started,
         "start_bytes": before,
         "peak_bytes": peak_bytes(device),
+        **stack.facts,
     }
-    if isinstance(method, SolverMethod) and method.tolerance is not None:
-        result.provenance["tolerance"] = method.tolerance
-    left_out = {str(split): names for split, problem in used.items() if (names := untrained_tasks(problem))}
+    left_out = {str(split): names for split, one in prepared.problems.items() if (names := untrained_tasks(one))}
     if left_out:
         result.provenance["untrained_tasks"] = left_out
     return result
 
 
-def _check_content(method: Method, problems: Mapping[int, Problem]) -> None:
+def _check_content(inputs: TrainingInputs) -> None:
     """Refuses to train or score on rows that are no longer the data set's."""
-    for problem in problems.values():
+    for problem in inputs.problems.values():
         if (name := problem.changed()) is not None:
             raise PluginError(
-                f"Method '{method.name}' must not change the arrays of its problem, which all its trials share; the "
+                f"Method '{inputs.method.name}' must not change the arrays of its problem, which its trials share; the "
                 f"part '{name}' of {problem.dataset}, split {problem.split}, was written to. Copy them first: np.array."
             )
 
 
-def _result(stack: GradientStack | SolverStack, trials: Sequence[Trial]) -> StackResult:
+def _result(stack: StackTraining, trials: Sequence[Trial]) -> StackResult:
     progress = stack.progress
     unjudged = [False] * len(trials) if progress.unjudged is None else progress.unjudged.tolist()
     status = [Status.DIVERGED if bad else Status.FINISHED for bad in progress.diverged]
@@ -148,18 +132,15 @@ def _result(stack: GradientStack | SolverStack, trials: Sequence[Trial]) -> Stac
         best_epoch=progress.best_epoch,
         train_seconds=progress.seconds,
         n_parameters=np.full(len(trials), stack.n_parameters, np.int64),
-        residual=stack.residual if isinstance(stack, SolverStack) else None,
+        residual=stack.residual,
     )
 
 
-def _measure(
-    stack: GradientStack | SolverStack, result: StackResult, dataset: Dataset, problem: Problem, finished: Array
-) -> None:
+def _measure(stack: StackTraining, result: StackResult, inputs: TrainingInputs, finished: Array) -> None:
     """Fills in metrics, and what the recipe keeps, of the trials that finished."""
-    refit = result.trials[0].epochs is not None
-    asked = result.trials[0].cell.recipe.keep
+    refit, asked, problem = inputs.refit, inputs.recipe.keep, next(iter(inputs.problems.values()))
     keep = asked == "all" or (asked == "final" and refit)
-    for part, names in metrics_by_part(dataset, problem).items():
+    for part, names in metrics_by_part(inputs.dataset, problem).items():
         if refit and part == "validation":
             continue  # its rows were trained on
         predictions = stack.predictions(part, finished)
@@ -171,7 +152,7 @@ def _measure(
             result.predictions[part] = _spread(predictions.astype(np.float32), finished, len(result.trials))
     if keep or asked == "learned":
         result.learned = stack.learned()
-    if asked == "backbone" and isinstance(stack, GradientStack):
+    if asked == "backbone":
         result.learned = stack.backbone()
 
 

@@ -16,6 +16,7 @@ from mtbench.cli import display as display_module
 from mtbench.cli.counts import Counts
 from mtbench.cli.display import Harmless, LiveTable, PlainDisplay, display
 from mtbench.cli.frame import frame
+from mtbench.contracts.method import GradientMethod
 from mtbench.contracts.trials import Stack, Status, Trial
 
 
@@ -39,7 +40,7 @@ def cell(results_store):
     return results_store.cell("deep_amtfl", "digits", recipe={"max_epochs": 200})
 
 
-def planned(cell, n_splits=4, n_settings=1, refit=False, skipped=None, base=None, method=None):
+def planned(cell, n_splits=4, n_settings=1, refit=False, skipped=None, base=None, method=GradientMethod):
     return SimpleNamespace(
         cell=cell,
         method=method,

@@ -101,7 +101,7 @@ RUNS = {
     "much noise": Plan({(m, "d"): 10.0 for m in METHODS}, noise=0.6),
     "solvers first": Plan(
         {**{(f"s{i}", "d"): 0.05 for i in range(4)}, **{(m, "d"): 10.0 for m in METHODS}},
-        kinds={f"s{i}": "SolverMethod" for i in range(4)},
+        kinds={f"s{i}": "solver" for i in range(4)},
     ),
 }
 

@@ -389,7 +389,10 @@ def test_an_edited_plugin_file_is_read_again_and_known_by_its_content(site, tmp_
         ("x = 1\ndef f(:\n", r"mine.py could not be run: SyntaxError: invalid syntax \(.*mine.py, line 2\)"),
         ("x = 1\n\nx / 0\n", r"ZeroDivisionError: division by zero \(.*mine.py, line 3\)"),
         ("x = 1\n", "must implement a hook"),
-        (METHOD.format(cls="Mine", name="mine").replace("def objective", "def o"), "must implement `terms`.*found neither"),
+        (
+            METHOD.format(cls="Mine", name="mine").replace("def objective", "def o"),
+            "must implement `terms`.*found neither",
+        ),
         ("x = '\0'", "could not be run"),
     ],
 )

@@ -28,7 +28,15 @@ from mtbench.testing.problems import (
     SharedRegression,
     miniature_trials,
 )
-from mtbench.training import calibrate, evaluate, footprint, memory, predicted_bytes, train_stack
+from mtbench.training import (
+    calibrate,
+    evaluate,
+    footprint,
+    gradient_trainer,
+    memory,
+    predicted_bytes,
+    train_stack,
+)
 from mtbench.training.data import PartData, part_bytes
 from mtbench.training.evaluate import Chunk, Evaluator
 from mtbench.training.memory import TensorBytes, is_out_of_memory
@@ -154,7 +162,7 @@ def test_nothing_is_predicted_of_solvers_nor_of_what_fails() -> None:
 
 
 def test_calibration_tries_no_size_that_will_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibrate, "_GRADIENT_SECONDS", 0.0)
+    monkeypatch.setattr(gradient_trainer, "_SECONDS", 0.0)
     monkeypatch.setattr(calibrate, "_WORSE", float("inf"))
     problems, trials = cell_of(NN(), SharedOneVsAll(), 20, batch_size=0)
     four = predicted_bytes(NN(), problems, trials[:4], SharedOneVsAll())
