@@ -19,7 +19,7 @@ def values(words, incomplete):
 
 
 def test_commands_complete():
-    assert values([], "s") == ["show", "show-transfer", "store"]
+    assert values([], "s") == ["show", "show-transfer", "show-weights", "store"]
 
 
 def test_names_complete():
