@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mtbench.cli.completion import complete_dataset, complete_method
+from mtbench.cli.completion import complete_stored_dataset, complete_stored_method
 from mtbench.cli.drawing import kind_of, out_option, print_text, select_option, split_option, write_picture
 from mtbench.cli.terminal import is_styled, say, warn, width
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 @click.command("show-transfer")
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-@click.argument("method", shell_complete=complete_method)
-@click.argument("dataset", shell_complete=complete_dataset)
+@click.argument("method", shell_complete=complete_stored_method)
+@click.argument("dataset", shell_complete=complete_stored_dataset)
 @click.option(
     "--matrix",
     metavar="NAME",
