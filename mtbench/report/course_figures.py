@@ -159,6 +159,7 @@ def _draw_heat(figure: Figure, axes: Axes, found: WeightCourses, weights: Array,
         norm=Normalize(low, high) if high > low else Normalize(low - 0.5, low + 0.5),
         rasterized=True,
     )
+    axes.set_xlim(*_edges(found.epochs)[[0, -1]])
     axes.invert_yaxis()
     for side in axes.spines.values():
         side.set_visible(False)
