@@ -132,7 +132,10 @@ def _name_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]], gap: f
 
 
 def spread(at: Sequence[float], gap: float) -> list[float]:
-    """Places at least `gap` apart, as near to ascending wanted ones as that allows (in the sense of least squares)."""
+    """Places at least `gap` apart, as near to ascending wanted ones as that allows (in the sense of least squares).
+
+    They lie from 0 to 1 where these have room for all.
+    """
     # Less i gaps each, they need only ascend: isotonic regression, by pooling neighbours that do not.
     pools: list[tuple[float, int]] = []
     for i, wanted in enumerate(at):
@@ -141,7 +144,8 @@ def spread(at: Sequence[float], gap: float) -> list[float]:
             other, m = pools.pop()
             mean, n = (other * m + mean * n) / (m + n), m + n
         pools.append((mean, n))
-    means = [mean for mean, n in pools for _ in range(n)]
+    last = max(1 - (len(at) - 1) * gap, 0.0)
+    means = [min(max(mean, 0.0), last) for mean, n in pools for _ in range(n)]
     return [mean + i * gap for i, mean in enumerate(means)]
 
 

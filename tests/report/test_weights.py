@@ -295,12 +295,18 @@ def test_odd_numbers_are_drawn_all_the_same(weights):
 
 
 def test_names_are_spread_no_more_than_they_must_be():
-    assert spread([0, 1, 2], 0.5) == [0, 1, 2]
-    assert spread([0, 0.1, 5], 1) == pytest.approx([-0.45, 0.55, 5])
-    found = spread([0.5] * 12, 0.1)
-    assert np.diff(found) == pytest.approx(np.full(11, 0.1))
+    assert spread([0, 0.5, 1], 0.25) == [0, 0.5, 1]
+    assert spread([0.5, 0.51, 0.9], 0.1) == pytest.approx([0.455, 0.555, 0.9])
+    found = spread([0.5] * 12, 0.05)
+    assert np.diff(found) == pytest.approx(np.full(11, 0.05))
     assert np.mean(found) == pytest.approx(0.5)
     assert spread([], 1) == []
+
+
+def test_names_stay_beside_their_panel_where_it_has_room_for_them():
+    assert spread([0.99, 1, 1], 0.1) == pytest.approx([0.8, 0.9, 1])
+    assert spread([0, 0, 0.1, 1], 0.1) == pytest.approx([0, 0.1, 0.2, 1])
+    assert spread([0.5, 0.5, 0.5], 0.6) == pytest.approx([0, 0.6, 1.2])
 
 
 def test_means_and_bounds_are_of_what_is_known():
