@@ -25,7 +25,7 @@ from mtbench.training.optimisers import StackedOptimiser, optimiser_for
 from mtbench.training.stacked import StackedModels, StackState
 
 _SALT = 0x2545F4914F6CDD1D  # what is random here is not what dropout draws from the same key
-_AT_ONCE = 32  # steps that are noted before they are added up
+_NOTED = 2**16  # numbers that are noted before they are added up, 512 KiB
 _IMAGES = 4  # axes of a convolution's filters, whose gradients torch does not map over tasks without loss of speed
 
 Named = dict[str, Tensor]
@@ -253,7 +253,7 @@ class TaskWeighting:
         """Notes a step: losses, weights and presence [R, T], the Gram matrices [R, T, T]."""
         known = {"losses": losses, "weights": weights, "present": present, "gram": gram}
         self._noted.append({name: value.detach() for name, value in known.items() if value is not None})
-        if len(self._noted) == _AT_ONCE:
+        if len(self._noted) * sum(value.numel() for value in self._noted[-1].values()) > _NOTED:
             self._add_up()
 
     def _add_up(self) -> None:
