@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from mtbench.contracts.hyperparameters import Value
 from mtbench.contracts.recipe import NOT_IDENTITY, Recipe
+from mtbench.contracts.values import Value
 from mtbench.errors import StoreError
 from mtbench.tasks import Array
 

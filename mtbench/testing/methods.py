@@ -16,9 +16,10 @@ import pytest
 import torch
 
 from mtbench.contracts.batch import Batch, TaskColumns
-from mtbench.contracts.hyperparameters import Value, describe
+from mtbench.contracts.hyperparameters import describe
 from mtbench.contracts.method import GradientMethod, Method
 from mtbench.contracts.trials import LEARNING_RATE, StackResult, Status, Trial
+from mtbench.contracts.values import Value
 from mtbench.metrics import metric
 from mtbench.plan.grid import hyperparameters
 from mtbench.plan.search import settings

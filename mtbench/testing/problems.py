@@ -15,12 +15,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mtbench.contracts.dataset import Dataset
-from mtbench.contracts.hyperparameters import Value
 from mtbench.contracts.method import Method
 from mtbench.contracts.recipe import Recipe
 from mtbench.contracts.reference import Reference
 from mtbench.contracts.seeds import seed_from
 from mtbench.contracts.trials import Cell, Trial
+from mtbench.contracts.values import Value
 from mtbench.data.splits import draw_by_group
 from mtbench.plan.grid import hyperparameters
 from mtbench.tasks import Array, Part, Problem, Rows, Task, TaskKind
