@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 
 import numpy as np
@@ -60,19 +61,6 @@ class Target:
         return logs[:, 1:] - logs[:, :1] if self.kind is TaskKind.BINARY else logs
 
 
-def targets_of(tasks: Sequence[Task]) -> tuple[Target, ...]:
-    """The targets of tasks, in the order of the label columns of the shared layout."""
-    found = []
-    for t, (task, end) in enumerate(zip(tasks, accumulate(task.n_outputs for task in tasks), strict=True)):
-        start = end - task.n_outputs
-        if task.kind is TaskKind.MULTICLASS:
-            found.append(Target(t, 0, task.kind, start, task.n_outputs))
-            continue
-        kind = TaskKind.BINARY if task.kind is TaskKind.MULTILABEL else task.kind
-        found += [Target(t, j, kind, start + j) for j in range(task.n_labels)]
-    return tuple(found)
-
-
 @dataclass(frozen=True, eq=False)
 class Examples:
     """Rows with their labels, in numpy. The arrays are this trial's own, and cannot be written to.
@@ -107,6 +95,21 @@ class Examples:
         """Inputs with each row laid flat: [n, d]."""
         return self.inputs.reshape(self.n_rows, -1)
 
+    @cached_property
+    def targets(self) -> tuple[Target, ...]:
+        """The targets of all tasks, in the order of the label columns of the shared layout."""
+        found = []
+        for t, (task, end) in enumerate(
+            zip(self.tasks, accumulate(task.n_outputs for task in self.tasks), strict=True)
+        ):
+            start = end - task.n_outputs
+            if task.kind is TaskKind.MULTICLASS:
+                found.append(Target(t, 0, task.kind, start, task.n_outputs))
+                continue
+            kind = TaskKind.BINARY if task.kind is TaskKind.MULTILABEL else task.kind
+            found += [Target(t, j, kind, start + j) for j in range(task.n_labels)]
+        return tuple(found)
+
     def by_task(self) -> Iterator[tuple[int, Array, Array]]:
         """Each task with the rows in which it has a label; tasks without any are left out.
 
@@ -126,7 +129,7 @@ class Examples:
         Yields:
             The target, inputs [n_t, ...] and labels [n_t]: 0 or 1, classes from 0, or values.
         """
-        for column, target in enumerate(targets_of(self.tasks)):
+        for column, target in enumerate(self.targets):
             place = column if self.task is None else target.column
             inputs, labels = self._rows(target.task, slice(place, place + 1), any_column=False)
             if len(inputs):
