@@ -31,7 +31,7 @@ from mtbench.training.stacked import StackState
 from mtbench.training.trainer import StackTraining, Trainer, TrainingInputs
 
 _AT_ONCE = 2**24  # numbers of inputs or outputs that are predicted at once: 128 MB
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_THREADS = "OMP_NUM_THREADS"  # which all of them read when they are loaded
 
 Found = TypeVar("Found")
 
@@ -77,7 +77,7 @@ class FitStack(StackTraining):
         train = Examples.of(problem.parts["train"], problem.tasks)
         validation = None if self._inputs.refit else Examples.of(problem.parts["validation"], problem.tasks)
         arguments = (train, validation, self._method.Params(**trial.params), _seed(trial))
-        found: object = self._asked("fit", type(self._method), trial, self._method.fit, *arguments)
+        found: object = self._asked("fit", None, trial, self._method.fit, *arguments)
         if not isinstance(found, Predictor):
             raise broken_promise(self._method, "fit", "must return a mtbench.Predictor", what(found))
         return found
@@ -115,7 +115,9 @@ class FitStack(StackTraining):
             raise broken_promise(self._method, "predict", "must return finite outputs", found, owner=owner)
         return read
 
-    def _asked(self, function: str, owner: type, trial: Trial, ask: Callable[..., Found], *arguments: object) -> Found:
+    def _asked(
+        self, function: str, owner: type | None, trial: Trial, ask: Callable[..., Found], *arguments: object
+    ) -> Found:
         """What one of the author's functions returns, called so that it leaves no trace in this process."""
         try:
             with _own_generators(_seed(trial)), _own_threads(torch.get_num_threads()):
@@ -167,16 +169,18 @@ def _own_generators(seed: int) -> Iterator[None]:
 @contextlib.contextmanager
 def _own_threads(n: int) -> Iterator[None]:
     """While it lasts, numerical libraries use so many threads, loaded before or meanwhile."""
-    kept = {name: os.environ.pop(name, None) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, str(n)))
+    kept = os.environ.get(_THREADS)
+    if kept == str(n):  # as in a worker, whose environment was made before any of them was loaded
+        yield
+        return
+    os.environ[_THREADS] = str(n)
     try:
         with threadpool_limits(n):
             yield
     finally:
-        for name, value in kept.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
+        del os.environ[_THREADS]
+        if kept is not None:
+            os.environ[_THREADS] = kept
 
 
 def _own_columns(problem: Problem) -> Array:

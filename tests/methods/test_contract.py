@@ -20,7 +20,10 @@ BUILT_IN: list[type[Method]] = [
 
 
 EXTRAS = {"lightgbm": "lightgbm", "xgboost": "xgboost", "joint_xgboost": "xgboost"}
-FEW: Mapping[str, Value] = {"n_estimators": 10, "max_iter": 30, "n_chains": 2, "n_folds": 3}
+FEW: Mapping[str, Value] = {
+    "n_estimators": 5, "max_iter": 20, "n_chains": 2, "n_folds": 3, "max_features": 1.0, "min_samples_leaf": 2,
+    "min_child_samples": 2, "n_neighbors": 3,
+}  # fmt: skip
 
 
 class TestBuiltIn(MethodContract):
