@@ -41,7 +41,7 @@ class AllTargets(FitMethod):
     def fit(self, train: Examples, validation: Examples | None, params: Any, seed: int) -> Predictor:
         """Learns the targets that have labels."""
         there = ~np.isnan(train.labels).all(0)
-        labels = train.labels[:, there]
+        labels = np.ascontiguousarray(train.labels[:, there])
         if np.isnan(labels).any():
             raise PluginError(f"'{self.name}' needs rows with labels of all tasks; found rows without some.")
         targets = [target for target, known in zip(train.targets, there, strict=True) if known]
