@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 
@@ -66,29 +66,33 @@ class Examples:
     """Rows with their labels, in numpy. The arrays are this trial's own, and cannot be written to.
 
     Attributes:
-        inputs: float64 [n, ...], finite; images as fractions of 255.
+        part: The rows as the harness holds them.
         labels: float64, NaN where there is no label. Shared layout: [n, D], the label columns of all tasks side by
             side. Own layout: [n, max D_t], each row the labels of its own task.
         task: int64 [n], the task of each row; None in the shared layout.
         tasks: The T tasks.
     """
 
-    inputs: Array
+    part: Part = field(repr=False)
     labels: Array
     task: Array | None
     tasks: tuple[Task, ...]
 
     @classmethod
     def of(cls, part: Part, tasks: tuple[Task, ...]) -> Examples:
-        """Those of a part of a problem, as a copy."""
+        """Those of a part of a problem."""
         task = None if part.task is None else _closed(part.task.copy())
-        inputs, labels = part.numbers().astype(np.float64), part.labels.astype(np.float64)
-        return cls(_closed(inputs), _closed(labels), task, tasks)
+        return cls(part, _closed(part.labels.astype(np.float64)), task, tasks)
+
+    @cached_property
+    def inputs(self) -> Array:
+        """float64 [n, ...], finite; images as fractions of 255. Made when it is first asked for."""
+        return _closed(self.part.numbers().astype(np.float64))
 
     @property
     def n_rows(self) -> int:
         """Number of rows n."""
-        return len(self.inputs)
+        return self.part.n_rows
 
     @property
     def flat(self) -> Array:
@@ -119,9 +123,9 @@ class Examples:
         ends = list(accumulate(task.n_labels for task in self.tasks))
         for t, (task, end) in enumerate(zip(self.tasks, ends, strict=True)):
             columns = slice(end - task.n_labels, end) if self.task is None else slice(task.n_labels)
-            inputs, labels = self._rows(t, columns, any_column=True)
-            if len(inputs):
-                yield t, inputs, labels
+            rows = self._rows(t, columns)
+            if len(rows):
+                yield t, self._inputs(rows), _closed(self.labels[rows, columns])
 
     def by_target(self) -> Iterator[tuple[Target, Array, Array]]:
         """Each target with the rows in which its label is known; targets without any are left out.
@@ -129,21 +133,29 @@ class Examples:
         Yields:
             The target, inputs [n_t, ...] and labels [n_t]: 0 or 1, classes from 0, or values.
         """
+        for target, rows, labels in self._by_target():
+            yield target, self._inputs(rows), labels
+
+    def known_labels(self) -> Iterator[tuple[Target, Array]]:
+        """As `by_target`, without inputs, which may be large: each target with labels [n_t]."""
+        for target, _, labels in self._by_target():
+            yield target, labels
+
+    def _by_target(self) -> Iterator[tuple[Target, Array, Array]]:
+        """The target, its rows int64 [n_t] and their labels [n_t]."""
         for column, target in enumerate(self.targets):
             place = column if self.task is None else target.column
-            inputs, labels = self._rows(target.task, slice(place, place + 1), any_column=False)
-            if len(inputs):
-                yield target, inputs, labels[:, 0]
+            rows = self._rows(target.task, slice(place, place + 1))
+            if len(rows):
+                yield target, rows, _closed(self.labels[rows, place])
 
-    def _rows(self, t: int, columns: slice, any_column: bool) -> tuple[Array, Array]:
-        """Inputs and labels of the rows of a task with a label in some columns."""
-        known = ~np.isnan(self.labels[:, columns])
-        wanted = known.any(1) if any_column else known.all(1)
-        if self.task is not None:
-            wanted &= self.task == t
-        if wanted.all():
-            return self.inputs, self.labels[:, columns]
-        return _closed(self.inputs[wanted]), _closed(self.labels[wanted, columns])
+    def _rows(self, t: int, columns: slice) -> Array:
+        """Rows of task t with a label in some columns, int64 [n_t]."""
+        known = ~np.isnan(self.labels[:, columns]).all(1)
+        return np.flatnonzero(known if self.task is None else known & (self.task == t))
+
+    def _inputs(self, rows: Array) -> Array:
+        return self.inputs if len(rows) == self.n_rows else _closed(self.inputs[rows])
 
 
 class Predictor(ABC):

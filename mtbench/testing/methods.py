@@ -33,7 +33,7 @@ from mtbench.training.data import PartData, batch_of
 
 CPU = torch.device("cpu")
 _NOWHERE = Path()  # generated data need no data root
-_ALL = (*MINIATURES, CompleteRegression)
+_ALL: tuple[type[Miniature], ...] = (*MINIATURES, CompleteRegression)
 
 
 class MethodContract:

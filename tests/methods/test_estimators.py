@@ -398,6 +398,16 @@ def test_a_package_that_is_not_installed_is_named_with_what_to_do(name, monkeypa
     assert refused(name, loaded(Values)) == expected
 
 
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "constant"])
+def test_rows_of_large_images_are_refused(name):
+    if name in PACKAGES:
+        pytest.importorskip(PACKAGES[name])
+    part = Part(np.zeros((2, 20_001), np.float32), np.zeros((2, 1), np.float32))
+    tasks = (Task("values", TaskKind.REGRESSION),)
+    problem = Problem("wide", 0, tasks, dict.fromkeys(("train", "validation", "test"), part))
+    assert "at most 20,000; rows have 20,001" in refused(name, problem)
+
+
 def test_trees_of_vectors_have_a_most_of_targets():
     tasks = tuple(Task(f"t{i}", TaskKind.REGRESSION) for i in range(65))
     part = Part(np.zeros((2, 1), np.float32), np.zeros((2, 65), np.float32))

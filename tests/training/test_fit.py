@@ -117,8 +117,8 @@ def test_nothing_that_is_handed_over_shares_memory_with_the_problem():
     problem = dataset.load(Path(), 0, None)
     method = fitting(lambda train: seen.append(train) or Drawn(lambda x, t: np.zeros((len(x), 4))))
     train_stack(method, {0: problem}, miniature_trials(method, dataset), dataset)
-    for ours, theirs in zip(("inputs", "labels", "task"), ("inputs", "labels", "task"), strict=True):
-        assert not np.shares_memory(getattr(seen[0], ours), getattr(problem.parts["train"], theirs))
+    for name in ("inputs", "labels", "task"):
+        assert not np.shares_memory(getattr(seen[0], name), getattr(problem.parts["train"], name))
 
 
 def test_what_is_handed_over_has_training_and_validation_rows_only():

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mtbench import Examples, FitMethod, Layout, PluginError, Predictor, Problem, Recipe, Target, Task, TaskKind
-from mtbench_methods.estimators.per_target import Array, flat
+from mtbench_methods.estimators.per_target import Array, flat, too_wide
 
 
 class AllTargets(FitMethod):
@@ -36,7 +36,7 @@ class AllTargets(FitMethod):
             gaps = np.isnan(problem.parts[name].labels)
             if (gaps & ~gaps.all(0)).any():
                 return "it learns all tasks from the same rows, and some of their labels are missing"
-        return None
+        return too_wide(problem)
 
     def fit(self, train: Examples, validation: Examples | None, params: Any, seed: int) -> Predictor:
         """Learns the targets that have labels."""

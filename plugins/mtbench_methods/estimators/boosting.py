@@ -49,8 +49,8 @@ class LightGBM(PerTarget):
     Params = LightGBMParams
 
     def supports(self, problem: Problem, recipe: Recipe) -> str | None:
-        """Any problem, where the package is installed."""
-        return lacking("lightgbm")
+        """Any problem whose rows are not too wide, where the package is installed."""
+        return lacking("lightgbm") or super().supports(problem, recipe)
 
     def estimator(self, target: Target, params: LightGBMParams, seed: int, n_rows: int) -> Any:
         """Trees that repeat themselves to the last bit."""
@@ -101,8 +101,8 @@ class XGBoost(PerTarget):
     Params = XGBoostParams
 
     def supports(self, problem: Problem, recipe: Recipe) -> str | None:
-        """Any problem, where the package is installed."""
-        return lacking("xgboost")
+        """Any problem whose rows are not too wide, where the package is installed."""
+        return lacking("xgboost") or super().supports(problem, recipe)
 
     def estimator(self, target: Target, params: XGBoostParams, seed: int, n_rows: int) -> Any:
         """Trees in double precision where it matters: see `_Boosted`."""

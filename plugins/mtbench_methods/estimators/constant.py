@@ -16,5 +16,5 @@ class Constant(FitMethod):
 
     def fit(self, train: Examples, validation: Examples | None, params: Any, seed: int) -> Predictor:
         """One constant for each output."""
-        functions = {target: constant(target, labels) for target, _, labels in train.by_target()}
+        functions = {target: constant(target, labels) for target, labels in train.known_labels()}
         return TargetPredictors(train.tasks, functions, sum(target.n_outputs for target in functions))

@@ -45,7 +45,9 @@ class RidgeCV(PerTarget):
 
     def supports(self, problem: Problem, recipe: Recipe) -> str | None:
         """Regressions."""
-        return None if problem.only(TaskKind.REGRESSION) else "it is a regression, and not all tasks are"
+        if not problem.only(TaskKind.REGRESSION):
+            return "it is a regression, and not all tasks are"
+        return super().supports(problem, recipe)
 
     def estimator(self, target: Target, params: Any, seed: int, n_rows: int) -> Any:
         """The same for all targets."""

@@ -11,13 +11,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtbench import Examples, FitMethod, Predictor, Target, TargetPredictors, TaskKind
+from mtbench import Examples, FitMethod, Predictor, Problem, Recipe, Target, TargetPredictors, TaskKind
 
 Array = NDArray[Any]
+
+MOST_FEATURES = 20_000
+"""Of a row: raw images of a side of 224 have 150,528, of which a tree would look at one after the other."""
+
+
+def too_wide(problem: Problem) -> str | None:
+    """None, or that rows hold too many numbers."""
+    if problem.n_features <= MOST_FEATURES:
+        return None
+    return f"it takes each number of a row as a feature, at most {MOST_FEATURES:,}; rows have {problem.n_features:,}"
 
 
 class PerTarget(FitMethod):
     """A method whose tasks share nothing: one estimator for each label column."""
+
+    def supports(self, problem: Problem, recipe: Recipe) -> str | None:
+        """Any problem whose rows are not too wide."""
+        return too_wide(problem)
 
     @abstractmethod
     def estimator(self, target: Target, params: Any, seed: int, n_rows: int) -> Any:
