@@ -217,10 +217,15 @@ class FitMethod(Method):
     Trials are fitted one at a time, each in one process with the worker's threads: ask libraries for one job
     (`n_jobs=1`), so that results repeat. While `fit` or `predict` runs, the global generators of numpy and Python begin
     at the trial's seed; they are put back afterwards.
+
+    Attributes:
+        imports: Modules that `fit` imports where it uses them, such as "sklearn.ensemble". The harness imports them
+            before it takes the time of a trial.
     """
 
     kind: ClassVar[str] = "fit"
     stackable: ClassVar[bool] = False
+    imports: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def fit(self, train: Examples, validation: Examples | None, params: Any, seed: int) -> Predictor:

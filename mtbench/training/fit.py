@@ -6,6 +6,7 @@ Shapes: K trials, n rows of a part, T tasks, C_t outputs of task t, O = sum of C
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import random
 import time
@@ -61,6 +62,8 @@ class FitStack(StackTraining):
 
     def run(self, on_epoch: EpochListener | None = None) -> None:
         """Fits all trials."""
+        for module in self._method.imports:
+            importlib.import_module(module)
         for k, trial in enumerate(self._trials):
             started = time.perf_counter()
             self._predictors.append(self._fitted(trial))

@@ -47,6 +47,7 @@ class LightGBM(PerTarget):
     name = "lightgbm"
     reference = Reference("LightGBM: A Highly Efficient Gradient Boosting Decision Tree", "NeurIPS 2017")
     Params = LightGBMParams
+    imports = ("lightgbm",)
 
     def supports(self, problem: Problem, recipe: Recipe) -> str | None:
         """Any problem whose rows are not too wide, where the package is installed."""
@@ -99,6 +100,7 @@ class XGBoost(PerTarget):
     name = "xgboost"
     reference = _XGBOOST
     Params = XGBoostParams
+    imports = ("xgboost",)
 
     def supports(self, problem: Problem, recipe: Recipe) -> str | None:
         """Any problem whose rows are not too wide, where the package is installed."""
@@ -150,6 +152,7 @@ class JointXGBoost(AllTargets):
     name = "joint_xgboost"
     reference = _XGBOOST
     Params = XGBoostParams
+    imports = ("xgboost",)
     together = (frozenset({TaskKind.REGRESSION}), frozenset({TaskKind.BINARY, TaskKind.MULTILABEL}))
 
     def supports(self, problem: Problem, recipe: Recipe) -> str | None:

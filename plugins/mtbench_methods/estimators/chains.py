@@ -22,7 +22,7 @@ import numpy as np
 
 from mtbench import Examples, Predictor, Reference, Target, tunable
 from mtbench_methods.estimators.all_targets import AllTargets, Outputs, Scaled
-from mtbench_methods.estimators.linear import ridge
+from mtbench_methods.estimators.linear import RIDGE_IMPORTS, ridge
 from mtbench_methods.estimators.per_target import Array
 
 
@@ -59,6 +59,7 @@ _REFERENCE = Reference(
     "Machine Learning 2016",
     arxiv="1211.6581",
 )
+_IMPORTS = (*RIDGE_IMPORTS, "sklearn.ensemble", "sklearn.model_selection", "sklearn.multioutput")
 
 
 class StackedTargets(AllTargets):
@@ -67,6 +68,7 @@ class StackedTargets(AllTargets):
     name = "stacked_targets"
     reference = _REFERENCE
     Params = StackedTargetsParams
+    imports = _IMPORTS
 
     def learn(
         self, train: Examples, targets: Sequence[Target], labels: Array, params: StackedTargetsParams, seed: int
@@ -95,6 +97,7 @@ class RegressorChains(AllTargets):
     name = "regressor_chains"
     reference = _REFERENCE
     Params = RegressorChainsParams
+    imports = _IMPORTS
 
     def learn(
         self, train: Examples, targets: Sequence[Target], labels: Array, params: RegressorChainsParams, seed: int

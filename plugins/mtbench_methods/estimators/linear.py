@@ -22,6 +22,9 @@ from mtbench_methods.estimators.per_target import Array, PerTarget
 ALPHAS = np.logspace(-4, 6, 21)
 """Weights of the squared norm, beside the sum of squared errors, that leave-one-out chooses among."""
 
+RIDGE_IMPORTS = ("sklearn.linear_model", "sklearn.pipeline", "sklearn.preprocessing")
+"""What `ridge` imports."""
+
 _MOST_ROUNDS = 10_000  # of coordinate descent
 
 
@@ -42,6 +45,7 @@ class RidgeCV(PerTarget):
         "Ridge Regression: Biased Estimation for Nonorthogonal Problems", "Technometrics 1970",
         url="https://doi.org/10.1080/00401706.1970.10488634",
     )  # fmt: skip
+    imports = RIDGE_IMPORTS
 
     def supports(self, problem: Problem, recipe: Recipe) -> str | None:
         """Regressions."""
@@ -71,6 +75,8 @@ class MultiTaskLassoParams:
 
 class _SameFeatures(AllTargets):
     """Linear regressions of all targets on the same features."""
+
+    imports = ("sklearn.linear_model",)
 
     @abstractmethod
     def estimator(self, params: Any) -> Any:

@@ -31,6 +31,7 @@ class KNearestNeighbours(PerTarget):
         url="https://doi.org/10.1109/TIT.1967.1053964",
     )  # fmt: skip
     Params = KNearestNeighboursParams
+    imports = ("sklearn.neighbors", "sklearn.pipeline", "sklearn.preprocessing")
 
     def estimator(self, target: Target, params: KNearestNeighboursParams, seed: int, n_rows: int) -> Any:
         """Neighbours among the rows of the target."""

@@ -39,6 +39,7 @@ class ForestParams:
 class _Forest:
     """What single and joint forests share: scikit-learn's classes, and how they are made."""
 
+    imports: ClassVar[tuple[str, ...]] = ("sklearn.ensemble",)
     regressor: ClassVar[str] = "RandomForestRegressor"
     classifier: ClassVar[str] = "RandomForestClassifier"
 
@@ -144,6 +145,7 @@ class HistGradientBoosting(PerTarget):
         url="https://doi.org/10.1214/aos/1013203451",
     )  # fmt: skip
     Params = HistGradientBoostingParams
+    imports = ("sklearn.ensemble",)
 
     def estimator(self, target: Target, params: HistGradientBoostingParams, seed: int, n_rows: int) -> Any:
         """All trees that were asked for: it does not stop early on rows held out."""
