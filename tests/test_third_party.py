@@ -74,14 +74,14 @@ def test_the_examples_own_tests_pass(example):
     example.run("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=ROOT / "examples" / "mtbench-mean-regularized")
 
 
-@pytest.mark.parametrize("kind", ["method", "fit-method", "dataset"])
+@pytest.mark.parametrize("kind", ["method", "dataset"])
 def test_a_package_that_mtbench_wrote_installs_and_passes_its_own_tests(environment, tmp_path, kind):
-    name = f"my_{kind.replace('-', '_')}"
+    name = f"my_{kind}"
     environment.run("-m", "mtbench", "new", kind, name, "--directory", tmp_path)
     package = tmp_path / f"mtbench-my-{kind}"
     environment.run("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=package)
     environment.install(package)
-    assert environment.listed(f"{kind.removeprefix('fit-')}s")[name]["from"] == f"mtbench-my-{kind} 0.1.0"
+    assert environment.listed(f"{kind}s")[name]["from"] == f"mtbench-my-{kind} 0.1.0"
 
 
 def test_the_tests_run_in_the_environment_they_mean(environment):

@@ -5,6 +5,8 @@ import tomllib
 import pytest
 
 from mtbench.plugins.host import load_plugins
+from mtbench.testing.problems import OwnMulticlass, OwnRegression, SharedOneVsAll, miniature_trials
+from mtbench.training import train_stack
 
 
 @pytest.mark.parametrize("kind", ["method", "fit-method", "dataset"])
@@ -25,6 +27,14 @@ def test_its_module_also_works_as_a_plugin_file(mtbench, tmp_path, kind):
     mtbench("new", kind, "my_thing", "--directory", tmp_path)
     plugins = load_plugins([tmp_path / "mtbench-my-thing" / "mtbench_my_thing.py"])
     assert "my_thing" in (plugins.datasets if kind == "dataset" else plugins.methods)
+
+
+@pytest.mark.parametrize("dataset", [SharedOneVsAll, OwnRegression, OwnMulticlass])
+def test_its_fit_method_trains_on_every_kind_of_task(mtbench, tmp_path, dataset):
+    mtbench("new", "fit-method", "my_thing", "--directory", tmp_path)
+    method = load_plugins([tmp_path / "mtbench-my-thing" / "mtbench_my_thing.py"]).methods["my_thing"]()
+    result = train_stack(method, {0: dataset().load(tmp_path, 0, None)}, miniature_trials(method, dataset()), dataset())
+    assert result.status == ["finished"]
 
 
 @pytest.mark.parametrize("name", ["My", "a-b", "1a", "a__b", "../a", "a b", ""])

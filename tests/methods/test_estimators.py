@@ -39,14 +39,13 @@ from mtbench.testing.problems import (
     CompleteRegression,
     Miniature,
     OwnImages,
-    SharedImages,
     miniature_trials,
 )
 from mtbench.training import train_stack
 
 METHODS = {method.name: method for method in mtbench_methods()}
 PACKAGES = {"lightgbm": "lightgbm", "xgboost": "xgboost", "joint_xgboost": "xgboost"}
-FEW = {"n_estimators": 4, "max_iter": 10, "n_chains": 3, "n_folds": 3, "n_neighbors": 3}
+FEW = {"n_estimators": 3, "max_iter": 3, "n_chains": 2, "n_folds": 2, "n_neighbors": 3}
 
 MIXED = (
     Task("two_values", TaskKind.REGRESSION, 2),
@@ -122,7 +121,7 @@ class MixedOwn(MixedShared):
 
 
 PROBLEMS = (
-    Digits, AMTFLSynthetic, *MINIATURES, CompleteRegression, SharedImages, OwnImages, MixedShared, MixedOwn, Classes,
+    Digits, AMTFLSynthetic, *MINIATURES, CompleteRegression, OwnImages, MixedShared, MixedOwn, Classes,
     Values,
 )  # fmt: skip
 
@@ -228,9 +227,9 @@ def forests(regressor: Any, classifier: Any) -> Callable[[Problem], Any]:
     settings = {"max_features": 0.33, "random_state": SEED}
 
     def fitted(X: Any, Y: Any, X_test: Any) -> Any:
-        return regressor(4, **settings).fit(X, Y).predict(X_test)
+        return regressor(FEW["n_estimators"], **settings).fit(X, Y).predict(X_test)
 
-    return lambda problem: together(problem, fitted, classifier(4, **settings))
+    return lambda problem: together(problem, fitted, classifier(FEW["n_estimators"], **settings))
 
 
 def linear(made: Any) -> Callable[[Problem], Any]:
@@ -242,15 +241,15 @@ def linear(made: Any) -> Callable[[Problem], Any]:
 
 
 def bagged() -> Any:
-    return RandomForestRegressor(4, max_features=1.0, random_state=SEED)
+    return RandomForestRegressor(FEW["n_estimators"], max_features=1.0, random_state=SEED)
 
 
 def folds() -> Any:
-    return KFold(3, shuffle=True, random_state=SEED)
+    return KFold(FEW["n_folds"], shuffle=True, random_state=SEED)
 
 
 def chained(X: Any, Y: Any, X_test: Any) -> Any:
-    drawn = orders(Y.shape[1], 3, SEED)
+    drawn = orders(Y.shape[1], FEW["n_chains"], SEED)
     return np.mean([RegressorChain(bagged(), order=o, cv=folds()).fit(X, Y).predict(X_test) for o in drawn], 0)
 
 
@@ -281,8 +280,14 @@ def neighbours(problem: Problem) -> Any:
 
 def lightgbm(problem: Problem) -> Any:
     found = importlib.import_module("lightgbm")
-    settings = {"n_estimators": 4, "min_child_samples": 5, "random_state": SEED, "n_jobs": 1, "verbose": -1,
-                "deterministic": True, "force_row_wise": True}  # fmt: skip
+    settings = {
+        "min_child_samples": 5,
+        "random_state": SEED,
+        "n_jobs": 1,
+        "deterministic": True,
+        "force_row_wise": True,
+    }
+    settings |= {"n_estimators": FEW["n_estimators"], "verbose": -1}
     return single(found.LGBMRegressor, found.LGBMClassifier, **settings)(problem)
 
 
@@ -291,7 +296,13 @@ def xgboost(problem: Problem) -> Any:
     from scipy.special import log_softmax
 
     found = importlib.import_module("xgboost")
-    settings = {"n_estimators": 4, "learning_rate": 0.1, "random_state": SEED, "n_jobs": 1, "tree_method": "hist"}
+    settings = {
+        "n_estimators": FEW["n_estimators"],
+        "learning_rate": 0.1,
+        "random_state": SEED,
+        "n_jobs": 1,
+        "tree_method": "hist",
+    }
     losses = []
     for t, is_regression, n_classes, X, y, X_test, y_test in columns(problem):
         if len(set(y)) == 1:
@@ -311,8 +322,8 @@ def xgboost(problem: Problem) -> Any:
 
 def joint_xgboost(problem: Problem) -> Any:
     found = importlib.import_module("xgboost")
-    settings = {"n_estimators": 4, "learning_rate": 0.1, "random_state": SEED, "n_jobs": 1, "tree_method": "hist",
-                "multi_strategy": "multi_output_tree"}  # fmt: skip
+    settings = {"n_estimators": FEW["n_estimators"], "learning_rate": 0.1, "random_state": SEED, "n_jobs": 1}
+    settings |= {"tree_method": "hist", "multi_strategy": "multi_output_tree"}
     if problem.only(TaskKind.REGRESSION):
         return together(
             problem, lambda X, Y, X_test: found.XGBRegressor(**settings).fit(X, Y).predict(X_test).astype(float)
@@ -324,8 +335,8 @@ def joint_xgboost(problem: Problem) -> Any:
     return mean_losses(problem, [(c[0], loss, 1) for c, loss in zip(one, each, strict=True)])
 
 
-FOREST = {"n_estimators": 4, "max_features": 0.33, "random_state": SEED}
-BOOSTED = {"max_iter": 10, "min_samples_leaf": 5, "early_stopping": False, "random_state": SEED}
+FOREST = {"n_estimators": FEW["n_estimators"], "max_features": 0.33, "random_state": SEED}
+BOOSTED = {"max_iter": FEW["max_iter"], "min_samples_leaf": 5, "early_stopping": False, "random_state": SEED}
 BY_HAND: dict[str, Callable[[Problem], Any]] = {
     "constant": constant,
     "ridge_cv": single(RidgeCV, scaled=True, alphas=np.logspace(-4, 6, 21)),
