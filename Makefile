@@ -4,7 +4,7 @@ BIN := .venv/bin
 JOBS ?= 2
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo demo-deep test check format clean
+.PHONY: demo demo-deep test check docs format clean
 
 .venv/demo: pyproject.toml constraints.txt
 	@echo "Installing mtbench into .venv, which takes some minutes."
@@ -16,6 +16,12 @@ export OMP_NUM_THREADS ?= 1
 	@echo "Installing mtbench and the development tools into .venv, which takes some minutes."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@ .venv/demo
+
+.venv/docs: pyproject.toml constraints.txt
+	@echo "Installing mtbench and the tools of its site into .venv, which takes some minutes."
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
 	touch $@ .venv/demo
 
 demo: .venv/demo  ## a real grid on the embedded data sets, and its leaderboard
@@ -35,9 +41,12 @@ check: .venv/dev  ## format, lint, types, and which floor imports which
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: .venv/docs  ## the site of docs/, with the reference of all that plugins use; open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 format: .venv/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf .venv build dist results/default results/demo results/demo_deep
+	rm -rf .venv build dist site results/default results/demo results/demo_deep

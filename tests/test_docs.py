@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+import mtbench
 from mtbench.cli import main
 from mtbench.contracts import hookspecs
 from mtbench.plugins.host import load_plugins
@@ -47,6 +48,13 @@ def test_the_files_of_the_page_load(folder):
     )
     assert {"soft_ties", "pca_ridge"} <= plugins.methods.keys()
     assert "noisy_copies" in plugins.datasets
+
+
+def test_the_fragments_of_the_page_run():
+    fragments = re.findall(r"```python\n(?!# \S+\.py\n)(.*?)```", PAGE, re.DOTALL)
+    assert fragments
+    for fragment in fragments:
+        exec(fragment, {name: getattr(mtbench, name) for name in mtbench.__all__})
 
 
 def test_the_listener_is_told(folder, capsys):

@@ -14,7 +14,7 @@ import torch
 from mtbench_methods.dmtrl.factors import LAF, TensorTrain, Tucker
 from torch import Tensor, nn
 
-from benchmarks.reference import factorised, shared_systems, task_systems
+from benchmarks.reference import factorised, mixture_systems, shared_systems, task_systems
 from benchmarks.reference.comparison import Comparison, compared
 from benchmarks.reference.problems import Case, cases
 from mtbench import GradientMethod
@@ -24,12 +24,24 @@ from mtbench.plugins.host import load_plugins
 OBJECTIVES: Mapping[str, Callable[[Mapping[str, Tensor], Case, Any], Tensor]] = {
     **shared_systems.OBJECTIVES,
     **task_systems.OBJECTIVES,
+    **mixture_systems.OBJECTIVES,
 }
 METHODS = (*OBJECTIVES, *factorised.PRODUCTS)
-_SIZES: Mapping[str, int] = {"h": 3, "experts": 3, "tower": 5, "channels": 3, "n_basis": 3}
+_SIZES: Mapping[str, int] = {
+    "h": 3,
+    "experts": 4,
+    "shared_experts": 2,
+    "task_experts": 2,
+    "tower": 5,
+    "channels": 3,
+    "n_basis": 3,
+}
 _OTHER_SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "cross_stitch": {"per_channel": True},
     "dmtrl_tt": {"capped": False},
+    "dselect_k": {"per_example": True},
+    "mtan": {"squeeze": 2},
+    "ple": {"levels": 3},
 }
 
 

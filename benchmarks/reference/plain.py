@@ -28,12 +28,12 @@ def losses(case: Case, outputs: Outputs) -> list[list[list[Tensor]]]:
     for i, t in case.pairs():
         task, label, out = case.problem.tasks[t], case.label(i, t), outputs[i, t]
         if task.kind is TaskKind.MULTICLASS:
-            own = [] if np.isnan(label[0]) else [torch.log(torch.exp(out).sum()) - out[int(label[0])]]
+            own = [] if np.isnan(label[0]) else [torch.logsumexp(out, 0) - out[int(label[0])]]
         elif task.kind is TaskKind.REGRESSION:
             own = [(o - y) ** 2 for o, y in zip(out, label, strict=True) if not np.isnan(y)]
         else:
             own = [
-                -torch.log(1 / (1 + torch.exp(-o if y else o)))
+                torch.logaddexp(torch.zeros_like(o), -o if y else o)
                 for o, y in zip(out, label, strict=True)
                 if not np.isnan(y)
             ]

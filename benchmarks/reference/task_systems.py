@@ -71,6 +71,11 @@ def cross_stitch(w: Weights, case: Case, p: Any) -> Tensor:
     return objective_of(w, case, p, outputs, *learned(within(w, "towers")))
 
 
+def towers(w: Weights) -> list[Tensor]:
+    """The weights and biases of the tasks' hidden layers."""
+    return [w["towers.V"], w["towers.c"]]
+
+
 def mmoe(w: Weights, case: Case, p: Any) -> Tensor:
     """Eqs. (6) to (8)."""
     n_experts = w["G"].shape[2]
@@ -79,9 +84,9 @@ def mmoe(w: Weights, case: Case, p: Any) -> Tensor:
     def tower(i: int, t: int) -> Tensor:
         scores = torch.exp(case.inputs()[i].flatten() @ w["G"][t])
         mixed = sum(scores[e] / scores.sum() * made[e][i] for e in range(n_experts))
-        return relu(mixed @ w["V"][t] + w["c"][t])
+        return relu(mixed @ w["towers.V"][t] + w["towers.c"][t])
 
-    return objective_of(w, case, p, heads(w, case, tower), *learned(within(w, "experts")), w["V"], w["c"])
+    return objective_of(w, case, p, heads(w, case, tower), *learned(within(w, "experts")), *towers(w))
 
 
 def prior(w: Weights, name: str, W: Tensor) -> Tensor:

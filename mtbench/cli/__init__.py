@@ -16,9 +16,10 @@ from mtbench.cli.lazy import LazyGroup, Target
     targets={
         "run": Target("mtbench.cli.run:run", "Train methods on data sets; go on with what is missing."),
         "report": Target("mtbench.cli.report:report", "Print the leaderboard of a results store."),
-        "list": Target("mtbench.cli.listing:list_", "List methods, data sets, engines or plugins."),
-        "show": Target("mtbench.cli.show:show", "Show all that is known of a method or a data set."),
+        "list": Target("mtbench.cli.listing:list_", "List methods, weightings, data sets, engines or plugins."),
+        "show": Target("mtbench.cli.show:show", "Show all that is known of a method, weighting or data set."),
         "show-transfer": Target("mtbench.cli.transfer:show_transfer", "Draw what a method learned between tasks."),
+        "show-weights": Target("mtbench.cli.weights:show_weights", "Show how a weighting weighed the tasks by epoch."),
         "data": Target("mtbench.cli.data:data", "See, fetch and verify the data of data sets."),
         "store": Target("mtbench.cli.store:store", "List, verify and compact the files of a results store."),
         "new": Target("mtbench.cli.new:new", "Write a plugin package to start from."),

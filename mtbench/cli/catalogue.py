@@ -18,11 +18,18 @@ from typing import Any
 from mtbench import __version__
 from mtbench.contracts.hyperparameters import Hyperparameter, describe
 from mtbench.contracts.scale import COUNTS, UNITS
+from mtbench.contracts.trials import WITH
 from mtbench.plugins import names
 from mtbench.plugins.host import Plugins
 from mtbench.plugins.sources import FILE
 
 Row = dict[str, Any]
+
+_NEEDS = {
+    "losses": "task losses",
+    "gram": "inner products of the tasks' gradients",
+    "jacobian": "tasks' gradients",
+}
 
 
 @dataclass(frozen=True)
@@ -32,10 +39,10 @@ class Catalogue:
     Attributes:
         fingerprint: Of the files that it was made from.
         sources: Further files that methods inherit from, each with its time and size.
-        homes: The plugin that offers a name, by name of a method or data set.
+        homes: The plugin that offers a name, by name of a method, weighting or data set.
         listeners: Plugins that hear of events.
-        listed: By kind ("methods", "engines", "plugins"), what `list` shows.
-        shown: By name of a method, what `show` shows.
+        listed: By kind ("methods", "weightings", "engines", "plugins"), what `list` shows.
+        shown: By name of a method or weighting, what `show` shows.
     """
 
     fingerprint: str
@@ -51,8 +58,9 @@ class Catalogue:
         return sorted({home for name, home in self.homes.items() if name not in self.shown})
 
     def offering(self, wanted: Iterable[str]) -> list[str]:
-        """Plugins that offer names, and those that listen."""
-        return sorted({*self.listeners, *(self.homes[name] for name in wanted if name in self.homes)})
+        """Plugins that offer names, of "method+weighting" both, and those that listen."""
+        parts = {part for name in wanted for part in name.split(WITH)}
+        return sorted({*self.listeners, *(self.homes[part] for part in parts if part in self.homes)})
 
 
 def remembered() -> Catalogue | None:
@@ -79,10 +87,13 @@ def remember(plugins: Plugins) -> None:
     found = Catalogue(
         plugins.fingerprint,
         [_stamp(path) for path in _inherited(plugins)],
-        {name: plugins.owner(name).plugin for name in (*plugins.methods, *plugins.datasets)},
+        {name: plugins.owner(name).plugin for name in (*plugins.methods, *plugins.weightings, *plugins.datasets)},
         plugins.listeners(),
-        {"methods": method_rows(plugins), "engines": engine_rows(plugins), "plugins": plugin_rows(plugins)},
-        {name: method_page(plugins, name) for name in plugins.methods},
+        {what: rows(plugins) for what, rows in LISTED.items()},
+        {
+            **{name: method_page(plugins, name) for name in plugins.methods},
+            **{name: weighting_page(plugins, name) for name in plugins.weightings},
+        },
     )
     names.replace(_file(), json.dumps(asdict(found)))
 
@@ -97,8 +108,9 @@ def _stamp(path: str) -> list[Any]:
 
 
 def _inherited(plugins: Plugins) -> list[str]:
-    """The files in which methods and their hyperparameters are written, and what they inherit from."""
-    classes = {c for method in plugins.methods.values() for owner in (method, method.Params) for c in owner.__mro__}
+    """The files in which methods, weightings and their hyperparameters are written, and what they inherit from."""
+    offered: list[Any] = [*plugins.methods.values(), *plugins.weightings.values()]
+    classes = {c for cls in offered for owner in (cls, cls.Params) for c in owner.__mro__}
     files = {getattr(sys.modules.get(c.__module__), "__file__", None) for c in classes}
     return sorted(file for file in files if file)
 
@@ -118,6 +130,30 @@ def method_rows(plugins: Plugins) -> list[Row]:
     ]
 
 
+def weighting_rows(plugins: Plugins) -> list[Row]:
+    """One record for each weighting, by name."""
+    return [
+        {
+            "name": name,
+            "needs": weighting_needs(weighting),
+            "paper": weighting.reference.title,
+            "venue": weighting.reference.venue,
+            "hyperparameters": list(describe(weighting.Params)),
+            "from": provider(plugins, name),
+        }
+        for name, weighting in sorted(plugins.weightings.items())
+    ]
+
+
+def weighting_needs(weighting: type[Any]) -> str:
+    """What a weighting is a function of: losses, their gradients' inner products, or the gradients."""
+    from mtbench.contracts.weighting import GramWeighting, LossWeighting
+
+    if issubclass(weighting, LossWeighting):
+        return "losses"
+    return "gram" if issubclass(weighting, GramWeighting) else "jacobian"
+
+
 def engine_rows(plugins: Plugins) -> list[Row]:
     """One record for each engine: mtbench's own, then those of plugins by name."""
     from mtbench.engines import LocalEngine
@@ -130,7 +166,8 @@ def engine_rows(plugins: Plugins) -> list[Row]:
 
 def plugin_rows(plugins: Plugins) -> list[Row]:
     """One record for each plugin that was loaded, in loading order."""
-    offered = {name: plugins.owner(name) for name in (*plugins.methods, *plugins.datasets, *plugins.engines)}
+    kinds = (plugins.methods, plugins.weightings, plugins.datasets, plugins.engines)
+    offered = {name: plugins.owner(name) for kind in kinds for name in kind}
     return [
         {
             "plugin": owner.plugin,
@@ -142,13 +179,24 @@ def plugin_rows(plugins: Plugins) -> list[Row]:
     ]
 
 
+LISTED = {
+    "methods": method_rows,
+    "weightings": weighting_rows,
+    "engines": engine_rows,
+    "plugins": plugin_rows,
+}
+"""What `list` lists, apart from data sets, of which it also says whether their data are there."""
+
+
 def method_page(plugins: Plugins, name: str) -> Row:
-    """What `show` tells of a method.
+    """What `show` tells of a method, or of a method under a weighting.
 
     Returns:
         "summary"; "facts" by name; "hyperparameters" as rows of a table; "units", what defaults and ranges are
         multiples of, by name.
     """
+    from mtbench.contracts.weighted import takes_weightings
+
     method = plugins.method(name)
     rows = [hyperparameter_row(h) for h in describe(method.Params).values()]
     if method.in_epochs:
@@ -157,10 +205,32 @@ def method_page(plugins: Plugins, name: str) -> Row:
         "paper": str(method.reference),
         "kind": f"{method.kind} method",
         "version": method.version,
-        "from": f"the {plugins.owner(name)}",
+        "from": " and ".join(f"the {owner}" for owner in plugins.providers(name)),
     }
+    if WITH not in name:
+        reason = takes_weightings(method)
+        facts["weightings"] = f"any: {name}{WITH}uw and the like" if reason is None else f"none: {reason}"
     units = _units(list(describe(method.Params).values()))
     return {"summary": _summary(method), "facts": facts, "hyperparameters": rows, "units": units}
+
+
+def weighting_page(plugins: Plugins, name: str) -> Row:
+    """What `show` tells of a weighting, in the form of `method_page`."""
+    weighting = plugins.weighting(name)
+    rows = list(describe(weighting.Params).values())
+    facts = {
+        "paper": str(weighting.reference),
+        "kind": f"weighting, of the {_NEEDS[weighting_needs(weighting)]}",
+        "version": weighting.version,
+        "from": f"the {plugins.owner(name)}",
+        "run as": f"mtbench run --methods hard_sharing{WITH}{name}",
+    }
+    return {
+        "summary": _summary(weighting),
+        "facts": facts,
+        "hyperparameters": [hyperparameter_row(h) for h in rows],
+        "units": _units(rows),
+    }
 
 
 def provider(plugins: Plugins, name: str) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
+from mtbench.errors import MtbenchError
 from mtbench.plugins.names import known_names
 
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
@@ -33,8 +35,8 @@ def completion(ctx: click.Context, shell: str) -> None:
 
 
 def complete_method(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names of methods."""
-    return _starting(known_names().methods, incomplete)
+    """Names of methods, and of weightings after a "+"."""
+    return _starting(_methods(incomplete), incomplete)
 
 
 def complete_dataset(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -43,19 +45,72 @@ def complete_dataset(ctx: click.Context, param: click.Parameter, incomplete: str
 
 
 def complete_either(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names of methods and of data sets."""
+    """Names of methods, weightings and data sets."""
     names = known_names()
-    return _starting([*names.methods, *names.datasets], incomplete)
+    return _starting([*_methods(incomplete), *names.weightings, *names.datasets], incomplete)
 
 
 def complete_methods(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """A list of methods, joined by commas."""
-    return _continuing(known_names().methods, incomplete)
+    """A list of methods, joined by commas, each perhaps with a weighting."""
+    return _continuing(_methods(incomplete.rpartition(",")[2]), incomplete)
 
 
 def complete_datasets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """A list of data sets, joined by commas."""
     return _continuing(known_names().datasets, incomplete)
+
+
+def complete_stored_method(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of the methods that the store of the command line has, with their weightings."""
+    return _starting(_stored(ctx)[0] or _methods(incomplete), incomplete)
+
+
+def complete_weighted_method(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Those of them that have a weighting."""
+    from mtbench.contracts.trials import WITH
+
+    return _starting([m for m in _stored(ctx)[0] if WITH in m] or _methods(incomplete), incomplete)
+
+
+def complete_stored_dataset(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of the data sets that the store has."""
+    return _starting(_stored(ctx)[1] or known_names().datasets, incomplete)
+
+
+def complete_stored_methods(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """A list of methods that the store has, joined by commas."""
+    return _continuing(_stored(ctx)[0] or _methods(incomplete.rpartition(",")[2]), incomplete)
+
+
+def complete_stored_datasets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """A list of data sets that the store has, joined by commas."""
+    return _continuing(_stored(ctx)[1] or known_names().datasets, incomplete)
+
+
+def _stored(ctx: click.Context) -> tuple[list[str], list[str]]:
+    """Names of methods and of data sets in the store of a command line; none where there is no such store."""
+    # Imported here, because numpy would make every other completion slow.
+    from mtbench.store.scan import scan
+    from mtbench.store.store import Store
+
+    try:
+        # Behind an option that waits for its value, click leaves the words before it unread.
+        store = Store.open(Path(ctx.args[0]) if ctx.args else ctx.params["directory"])
+        cells = [stack.cell for stack in scan(store).stacks]
+    except (MtbenchError, OSError):
+        return [], []
+    shown = [cell for cell in cells if not cell.get("role")]
+    return sorted({str(cell["method"]) for cell in shown}), sorted({str(cell["dataset"]) for cell in shown})
+
+
+def _methods(incomplete: str) -> list[str]:
+    """Names of methods; of one method under each weighting, where it is named up to the "+"."""
+    # Imported here, because numpy would make `--help` slow.
+    from mtbench.contracts.trials import WITH
+
+    names = known_names()
+    method, sign, _ = incomplete.partition(WITH)
+    return [method + sign + name for name in names.weightings] if method in names.methods and sign else names.methods
 
 
 def _starting(names: Iterable[str], incomplete: str) -> list[CompletionItem]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mtbench.cli.catalogue import Row, engine_rows, method_rows, plugin_rows, provider, remembered
+from mtbench.cli.catalogue import LISTED, Row, provider, remembered
 from mtbench.cli.options import data_option, plugin_option, plugins_with_warnings
 from mtbench.cli.tables import print_table
 from mtbench.cli.terminal import say
@@ -17,12 +17,12 @@ from mtbench.plugins.host import Plugins, load_modules
 
 
 @click.command("list")
-@click.argument("what", type=click.Choice(["methods", "datasets", "engines", "plugins"]))
+@click.argument("what", type=click.Choice(["methods", "weightings", "datasets", "engines", "plugins"]))
 @click.option("--format", "format_", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @plugin_option
 @data_option
 def list_(what: str, format_: str, plugin_files: tuple[Path, ...], root: Path) -> None:
-    """Lists methods, data sets (and whether their data are there), engines or plugins.
+    """Lists methods, weightings, data sets (and whether their data are there), engines or plugins.
 
     \b
     Examples:
@@ -47,10 +47,7 @@ def _rows(what: str, plugin_files: tuple[Path, ...], root: Path) -> tuple[list[R
     if known is not None:
         return dataset_rows(load_modules(known.dataset_plugins), root), []
     plugins = plugins_with_warnings(plugin_files)
-    if what == "datasets":
-        rows = dataset_rows(plugins, root)
-    else:
-        rows = {"methods": method_rows, "engines": engine_rows, "plugins": plugin_rows}[what](plugins)
+    rows = dataset_rows(plugins, root) if what == "datasets" else LISTED[what](plugins)
     return rows, plugins.warnings
 
 

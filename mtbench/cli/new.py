@@ -63,6 +63,19 @@ def fit_method(name: str, directory: Path) -> None:
 @new.command()
 @click.argument("name")
 @directory_option
+def weighting(name: str, directory: Path) -> None:
+    """Writes a package with a weighting, NAME: lower-case words joined by underscores.
+
+    \b
+    Example:
+      mtbench new weighting my_weighting --directory ~/code
+    """
+    _announce(write_package("weighting", name, directory))
+
+
+@new.command()
+@click.argument("name")
+@directory_option
 def dataset(name: str, directory: Path) -> None:
     """Writes a package with a data set, NAME: lower-case words joined by underscores.
 
@@ -77,8 +90,8 @@ def write_package(kind: str, name: str, directory: Path) -> Path:
     """Writes a plugin package.
 
     Args:
-        kind: "method", "fit_method" or "dataset".
-        name: Of the method or data set.
+        kind: "method", "fit_method", "weighting" or "dataset".
+        name: Of the method, weighting or data set.
         directory: Where its folder is made.
 
     Returns:
@@ -93,7 +106,7 @@ def write_package(kind: str, name: str, directory: Path) -> Path:
     if keyword.iskeyword(name):
         raise PluginError(f"A name must not be a word of Python's own; found '{name}'.")
     known = known_names()
-    if name in (*known.methods, *known.datasets):
+    if name in (*known.methods, *known.weightings, *known.datasets):
         raise PluginError(f"A name must belong to one plugin, but '{name}' is taken: see `mtbench show {name}`.")
     distribution = re.sub("^mtbench-", "", name.replace("_", "-"))
     words = {

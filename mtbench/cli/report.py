@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from mtbench.cli.completion import complete_datasets, complete_method, complete_methods
+from mtbench.cli.completion import complete_stored_datasets, complete_stored_method, complete_stored_methods
 from mtbench.cli.lists import ListsWithBlanks, split_list
 from mtbench.cli.terminal import is_styled, warn, width
 
@@ -42,21 +42,21 @@ def _names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str,
     metavar="A,B",
     default="",
     callback=_names,
-    shell_complete=complete_methods,
-    help="Show these methods only.",
+    shell_complete=complete_stored_methods,
+    help="Show these methods only, each by exactly this name: hard_sharing, hard_sharing+uw.",
 )
 @click.option(
     "--datasets",
     metavar="X,Y",
     default="",
     callback=_names,
-    shell_complete=complete_datasets,
+    shell_complete=complete_stored_datasets,
     help="Show these data sets only.",
 )
 @click.option(
     "--baseline",
     metavar="METHOD",
-    shell_complete=complete_method,
+    shell_complete=complete_stored_method,
     help="Measure gains against this method.  [default: stl, or stl_deep on data sets without it]",
 )
 def report(

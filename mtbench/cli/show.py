@@ -1,4 +1,4 @@
-"""`mtbench show`: all that is known of one method or data set."""
+"""`mtbench show`: all that is known of one method, weighting or data set."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mtbench.cli.catalogue import Row, hyperparameter_row, method_page, remembered
+from mtbench.cli.catalogue import Row, hyperparameter_row, method_page, remembered, weighting_page
 from mtbench.cli.completion import complete_either
 from mtbench.cli.listing import data_state
 from mtbench.cli.options import data_option, plugin_option, plugins_with_warnings
@@ -15,41 +15,46 @@ from mtbench.cli.tables import in_bytes, print_table
 from mtbench.cli.terminal import say
 from mtbench.contracts.dataset import Dataset
 from mtbench.contracts.hyperparameters import describe
+from mtbench.contracts.trials import WITH
 from mtbench.errors import UnknownName
 from mtbench.plugins.host import Plugins, load_modules
 
 
 @click.command()
-@click.argument("name", metavar="METHOD|DATASET", shell_complete=complete_either)
+@click.argument("name", metavar="METHOD|WEIGHTING|DATASET", shell_complete=complete_either)
 @plugin_option
 @data_option
 def show(name: str, plugin_files: tuple[Path, ...], root: Path) -> None:
-    """Shows a method's paper and hyperparameters, or a data set's recipe, licence, sources, splits and metrics.
+    """Shows a method's or weighting's paper and hyperparameters, or a data set's recipe, sources, splits and metrics.
 
     \b
     Examples:
       mtbench show amtfl
+      mtbench show hard_sharing+cagrad
       mtbench show school
     """
     known = None if plugin_files else remembered()
     if known is not None and name in known.shown:
         show_method(name, known.shown[name])
         return
-    if known is not None and name in known.homes:
-        plugins = load_modules([known.homes[name]])
+    if known is not None and all(part in known.homes for part in name.split(WITH)):
+        plugins = load_modules(known.offering([name]))
     else:
         plugins = plugins_with_warnings(plugin_files)
-    if name in plugins.methods:
+    if name.partition(WITH)[0] in plugins.methods:
         show_method(name, method_page(plugins, name))
+    elif name in plugins.weightings:
+        show_method(name, weighting_page(plugins, name))
     elif name in plugins.datasets:
         show_dataset(plugins, plugins.dataset(name), root)
     else:
-        hint = "`mtbench list methods` and `mtbench list datasets` show all."
-        raise UnknownName.among("method or data set", name, [*plugins.methods, *plugins.datasets], hint)
+        hint = "`mtbench list methods`, `mtbench list weightings` and `mtbench list datasets` show all."
+        known_names = [*plugins.methods, *plugins.weightings, *plugins.datasets]
+        raise UnknownName.among("method, weighting or data set", name, known_names, hint)
 
 
 def show_method(name: str, page: Row) -> None:
-    """Prints a method: see `catalogue.method_page`."""
+    """Prints a method or weighting: see `catalogue.method_page`."""
     say(f"{name}: {page['summary']}\n")
     _facts(page["facts"])
     if page["hyperparameters"]:

@@ -2,51 +2,33 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from mtbench.cli.completion import complete_dataset, complete_method
+from mtbench.cli.completion import complete_stored_dataset, complete_stored_method
+from mtbench.cli.drawing import kind_of, out_option, print_text, select_option, split_option, write_picture
 from mtbench.cli.terminal import is_styled, say, warn, width
 
 if TYPE_CHECKING:
     from mtbench.report.matrices import LearnedMatrix
 
-_KINDS = ("png", "svg", "pdf")
-
-
-def _picture_path(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
-    if value is not None and value.suffix.lower().removeprefix(".") not in _KINDS:
-        raise click.BadParameter(f"must end in .{', .'.join(_KINDS[:-1])} or .{_KINDS[-1]}; found '{value.name}'.")
-    return value
-
 
 @click.command("show-transfer")
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-@click.argument("method", shell_complete=complete_method)
-@click.argument("dataset", shell_complete=complete_dataset)
+@click.argument("method", shell_complete=complete_stored_method)
+@click.argument("dataset", shell_complete=complete_stored_dataset)
 @click.option(
     "--matrix",
     metavar="NAME",
     help="Which of the learned matrices.  [default: transfer; without one, the only one between or of tasks]",
 )
-@click.option("--split", type=int, metavar="N", help="Show this split.  [default: the mean over all]")
+@split_option
 @click.option("--signed", is_flag=True, help="Keep signs; else absolute values are averaged and shown.")
-@click.option(
-    "--select",
-    "rule",
-    type=click.Choice(["per_split", "across_splits"]),
-    help="As in `mtbench report`.  [default: that of the runs]",
-)
-@click.option(
-    "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    callback=_picture_path,
-    help="Draw it into this file, .png, .svg or .pdf.",
-)
+@select_option
+@out_option
 @click.option(
     "--format",
     "format_",
@@ -94,21 +76,13 @@ def _print(found: LearnedMatrix, form: str) -> None:
         text = matrix_text.as_view(found, matrix_text.shades_for(sys.stdout.encoding), is_styled(), width())
     else:
         text = matrix_text.as_json(found) if form == "json" else matrix_text.as_csv(found)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # Names of tasks may hold what the terminal has no sign for.
-        sys.stdout.reconfigure(errors="replace")
-    click.echo(text, nl=False)
+    print_text(text)
 
 
 def _draw(found: LearnedMatrix, out: Path, quiet: bool) -> None:
     # Imported here, because matplotlib takes longer to import than the rest of this command to run.
     from mtbench.report.figures import picture
 
-    image = picture(found, out.suffix.lower().removeprefix("."))
-    try:
-        out.write_bytes(image)
-    except OSError as error:
-        raise click.ClickException(f"Cannot write {out}: {error.strerror}.") from None
-    say(f"Drew {out}.", err=quiet)
+    write_picture(picture(found, kind_of(out)), out, quiet)
     if found.direction_line and not quiet:
         say(found.direction_line)

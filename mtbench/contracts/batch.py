@@ -17,13 +17,13 @@ from mtbench.tasks import Problem, TaskKind
 
 @dataclass(frozen=True, eq=False)
 class TaskColumns:
-    """The output columns of each task, and other constants of a problem that all its batches share.
+    """Which output columns belong to which task, as tensors that all batches of a problem share.
 
     Attributes:
         problem: The problem (its tasks; rows are in the batches).
         of_task: int64 [T, C], output columns of each task, padded with its first column.
-        valid: bool [T, C], which of them are real.
-        real: int64 [O], where they are in [T C], one task after the other.
+        valid: bool [T, C], False where `of_task` is padding.
+        real: int64 [O], the positions of `of_task`, flattened to [T * C], that are no padding.
         kinds: The kinds of its tasks, each once.
         kind: int64 [T], index of each task's kind in `kinds`.
     """
@@ -37,7 +37,12 @@ class TaskColumns:
 
     @classmethod
     def of(cls, problem: Problem, device: torch.device) -> TaskColumns:
-        """Those of a problem, on a device."""
+        """The columns of a problem, on a device.
+
+        Args:
+            problem: The problem.
+            device: Where the tensors lie.
+        """
 
         def tensor(values: object) -> Tensor:
             return torch.tensor(values, device=device)
@@ -51,7 +56,14 @@ class TaskColumns:
         return cls(problem, tensor(columns), tensor(valid), tensor(real), kinds, tensor(kind))
 
     def per_task(self, values: Tensor) -> Tensor:
-        """Sums a value per output column over the columns of each task: [O] -> [T]."""
+        """Sums a value per output column over the columns of each task.
+
+        Args:
+            values: [O].
+
+        Returns:
+            [T].
+        """
         if self.of_task.shape[1] == 1:
             return values
         return (values[self.of_task] * self.valid).sum(-1)
@@ -59,18 +71,20 @@ class TaskColumns:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Rows of a problem, with their labels.
+    """The rows of one training step with their labels, and the losses over them.
 
     Attributes:
-        inputs: [B, ...].
+        inputs: [B, ...], in the recipe's floating-point type; images as values / 255.
         labels: Shared layout: [B, D]. Own layout: [B, max D_t], a row's own task's. 0 where there is no label.
         mask: As `labels`, 1 where there is a label; None where every row of the part has all the labels its tasks ask
             for.
         task: int64 [B], the task of each row (own layout), else None.
         n_train: [T], N_t: rows of the whole training part in which a task has at least one label.
-        columns: Which output columns are whose, and other constants of the problem.
-        per_task: Own layout: where it is not 0, the batch has so many rows of each task, in the order of the tasks.
-        key: While a model trains, an int64 scalar that no two steps share; see `mtbench.nn.dropout`.
+        columns: Which output columns belong to which task.
+        per_task: Own layout: rows of each task in this batch, where it holds equally many of all, in the order of the
+            tasks; else 0.
+        key: While a model trains, an int64 scalar that differs from step to step, the seed of `mtbench.nn.dropout`;
+            None outside of training.
         n_examples: [T], as `n_train`, but of a binary task only the rows labelled 1: in one-vs-all problems those of
             each class. None for as many as `n_train`.
     """
@@ -87,26 +101,52 @@ class Batch:
 
     @property
     def problem(self) -> Problem:
-        """The problem that the rows are of: its tasks, not its rows."""
+        """The problem that the rows come from: its tasks and shapes."""
         return self.columns.problem
 
-    def size_offset(self, delta: Tensor | float) -> Tensor:
-        """The offset of each task's loss, delta / sqrt(N_t / N_mean), with N_t the task's `n_examples`: [T].
+    @property
+    def present(self) -> Tensor:
+        """Which tasks have labels in this batch: [T], 1 or 0."""
+        n_tasks, known = self.problem.n_tasks, self.mask
+        if self.task is not None:
+            own = self.task[:, None] == torch.arange(n_tasks, device=self.task.device)
+            if known is not None:
+                own = own & (known > 0).any(-1, keepdim=True)
+            return own.any(0).to(self.inputs.dtype)
+        if known is None:
+            return self.inputs.new_ones(n_tasks)
+        seen = [(known[:, columns] > 0).any() for columns in self.problem.label_slices]
+        return torch.stack(seen).to(self.inputs.dtype)
 
-        It expresses that tasks of few examples are less reliable ("Deep Asymmetric Multi-task Feature Learning",
-        section 3.2).
+    def size_offset(self, delta: Tensor | float) -> Tensor:
+        """An offset for each task's loss that is larger where examples are few: delta / sqrt(N_t / N_mean).
+
+        N_t is the task's `n_examples`, or its `n_train` ("Deep Asymmetric Multi-task Feature Learning", section 3.2).
+
+        Args:
+            delta: The offset of a task with as many examples as the mean.
+
+        Returns:
+            [T].
         """
         n = self.n_train if self.n_examples is None else self.n_examples
         return delta * (n.mean() / n.clamp(min=1.0)).sqrt()
 
     def own_outputs(self, outputs: Tensor) -> Tensor:
-        """The outputs of each row's own task: [B, O] -> [B, C], padded columns repeating the task's first."""
+        """The outputs of each row's own task (own layout); in the shared layout the outputs as they are.
+
+        Args:
+            outputs: [B, O].
+
+        Returns:
+            [B, C], where columns beyond the task's own repeat its first; [B, O] in the shared layout.
+        """
         if self.task is None or outputs.shape[-1] == 1:
             return outputs
         return torch.gather(outputs, -1, self.columns.of_task[self.task])
 
     def task_losses(self, outputs: Tensor) -> Tensor:
-        """The mean loss of each task over its labels in this batch; 0 for a task without any.
+        """The mean loss of each task over its labels in this batch; 0 for a task without labels here.
 
         A task of few rows is absent from many batches and then counts for nothing, so that over an epoch it weighs less
         than the mean over all its rows would; with `batch_size = 0` every batch holds all rows.
@@ -140,15 +180,35 @@ class Batch:
         Raises:
             PluginError: The outputs have another shape.
         """
-        row_losses, counts = self._row_losses(outputs)
-        pairs = (counts > 0).to(counts.dtype)
-        return (row_losses * pairs).sum() / pairs.sum().clamp(min=1.0)
+        return self.pooled_losses(outputs).sum()
 
-    def checked(self, outputs: Tensor) -> Tensor:
-        """The outputs themselves, if they are outputs of all tasks.
+    def pooled_losses(self, outputs: Tensor) -> Tensor:
+        """What each task adds to `pooled_loss`; 0 for a task without labels in this batch.
+
+        Args:
+            outputs: [B, O].
+
+        Returns:
+            [T].
 
         Raises:
-            PluginError: They are no tensor [B, O].
+            PluginError: The outputs have another shape.
+        """
+        row_losses, counts = self._row_losses(outputs)
+        pairs = (counts > 0).to(counts.dtype)
+        return (row_losses * pairs).sum(0) / pairs.sum().clamp(min=1.0)
+
+    def checked(self, outputs: Tensor) -> Tensor:
+        """The outputs, once their shape is known to be right.
+
+        Args:
+            outputs: What a model returned, to be [B, O].
+
+        Returns:
+            The same tensor.
+
+        Raises:
+            PluginError: It is no tensor of shape [B, O].
         """
         expected = (len(self.inputs), self.problem.n_outputs)
         found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__

@@ -32,7 +32,7 @@ class Dataset(ABC):
         name: Unique among all plugins; words joined by underscores.
         title: In words.
         version: Raised when the problems it gives change.
-        licence: Of the data, in a few words.
+        licence: Licence of the data, in a few words.
         licence_text: More of it, shown before a download: terms to agree to, whom to ask. Empty where there is no more.
         citation: What to cite.
         sources: The files it is made from; empty for generated and bundled data.
@@ -74,6 +74,9 @@ class Dataset(ABC):
             root: The data root; files are found at `root / source.path`.
             split: 0 to n_splits - 1.
             options: An instance of `Options`.
+
+        Returns:
+            The problem, with `dataset` and `split` set to `name` and `split`.
 
         Raises:
             DataError: A file is missing, or its content is not what it must be.
@@ -118,7 +121,7 @@ class Dataset(ABC):
         return sum(source.n_bytes for source in self.sources if not (root / source.path).is_file())
 
     def check(self, root: Path, path: str) -> None:
-        """Makes sure of the whole content of a file. The default knows the sources.
+        """Reads a whole file and compares it with what it must be. The default does so for the sources.
 
         Args:
             root: The data root.
@@ -134,7 +137,7 @@ class Dataset(ABC):
                 verified(source, root, self.name)
 
     def content_hash(self, root: Path, options: Any) -> str:
-        """Stands for the data in trial identities: by default a SHA-256 over the sources' hashes.
+        """The hash of the data that trial identities hold: by default a SHA-256 over the sources' hashes.
 
         A data set that reads other files than its sources takes their content in as well. A data set with neither
         sources, nor `self_contained`, nor this method is known by what `load` gives: see `mtbench.plugins.loading`.
@@ -142,6 +145,9 @@ class Dataset(ABC):
         Args:
             root: The data root, which holds what `load` needs.
             options: An instance of `Options`.
+
+        Returns:
+            64 hexadecimal digits.
         """
         record = [self.name, self.version, [source.digest for source in self.sources]]
         return hashlib.sha256(json.dumps(record).encode()).hexdigest()

@@ -17,7 +17,7 @@ from mtbench.tasks.fingerprint import Fingerprint
 
 @dataclass(frozen=True)
 class Job:
-    """Work for a worker process; everything in it can be pickled.
+    """Trials for a worker to train, with all that it needs to know; it can be pickled.
 
     Attributes:
         kind: "train" gives the HDF5 image of the stack's result; "calibrate" gives JSON, see `training.calibrate`.
@@ -68,10 +68,10 @@ class JobFailed(Exception):
 
 
 class Engine(ABC):
-    """Runs jobs, each in a process of its own kind, none touching another.
+    """Where stacks train: it takes jobs and gives back their bytes, several at a time.
 
-    Guarantees: every submitted future completes, with the job's bytes or with `JobFailed`, whatever happens to its
-    worker; at most `slots` jobs run at once; `close` leaves no process behind.
+    Guarantees asked of a plugin: every submitted future completes, with the job's bytes or with `JobFailed`, whatever
+    happens to its worker; at most `slots` jobs run at once; `close` leaves no process behind.
 
     A run makes an engine as `cls(devices)`: one text, a study's `devices`, whose meaning is the engine's own but for
     "auto", its default. What it cannot make sense of raises `StudyError`. No worker starts before `prepare`, or the
@@ -80,7 +80,7 @@ class Engine(ABC):
     Attributes:
         name: As in studies: lower-case words joined by underscores.
         slots: Jobs that run at once, at least 1; known as soon as the engine is made.
-        blamed: Who is to blame for an answer that is none, as the beginning of a sentence.
+        blamed: What a message names, as the beginning of a sentence, where an answer is no answer to its job.
     """
 
     name: str
@@ -88,14 +88,14 @@ class Engine(ABC):
     blamed: str = "A worker"
 
     def prepare(self) -> None:  # noqa: B027  # most engines have nothing to prepare
-        """Jobs are to come: what takes time may begin now. Returns at once, and may never be called.
+        """Begins what takes time before the first job, and returns at once. A run need not call it.
 
         Nothing of a plugin may run in it: plugins are being loaded meanwhile.
         """
 
     @abstractmethod
     def submit(self, job: Job) -> Future[bytes]:
-        """Starts a job and returns at once: while it does not, the run tells no progress and looks after nothing else.
+        """Starts a job and returns at once; until it returns, the run does nothing else.
 
         Callers keep at most `slots` jobs unfinished.
 

@@ -14,53 +14,86 @@ if TYPE_CHECKING:
 
 hookspec = pluggy.HookspecMarker("mtbench")
 hookimpl = pluggy.HookimplMarker("mtbench")
+"""Marks a function of a plugin as the implementation of the hook whose name it has."""
 
 
 @hookspec
 def mtbench_methods() -> list[type[Method]]:  # type: ignore[empty-body]
-    """Method classes this plugin provides."""
+    """The method classes that a plugin offers; called when plugins are loaded."""
 
 
 @hookspec
 def mtbench_weightings() -> list[type[Weighting]]:  # type: ignore[empty-body]
-    """Weighting classes this plugin provides."""
+    """The weighting classes that a plugin offers; called when plugins are loaded."""
 
 
 @hookspec
 def mtbench_datasets() -> list[type[Dataset]]:  # type: ignore[empty-body]
-    """Data set classes this plugin provides."""
+    """The data set classes that a plugin offers; called when plugins are loaded."""
 
 
 @hookspec
 def mtbench_engines() -> list[type[Any]]:  # type: ignore[empty-body]
-    """Engine classes this plugin provides: see `mtbench.contracts.engine.Engine`."""
+    """The engine classes that a plugin offers, each a `mtbench.Engine`; called when plugins are loaded."""
 
 
 @hookspec
 def mtbench_run_start(store: str, n_trials: int) -> None:
-    """A run begins. `n_trials` counts the trials it will train before any refit."""
+    """A run begins.
+
+    Args:
+        store: Path of its store.
+        n_trials: Trials that it will train before any refit.
+    """
 
 
 @hookspec
 def mtbench_stack_start(stack: Stack) -> None:
-    """A stack was handed to a worker."""
+    """A stack was handed to a worker.
+
+    Args:
+        stack: Its trials.
+    """
 
 
 @hookspec
 def mtbench_epoch(stack_id: str, epoch: int, n_active: int) -> None:
-    """A stack reached this epoch; `n_active` of its trials still train. Sampled, not every epoch is told."""
+    """A stack reached an epoch. Called for a sample of the epochs only.
+
+    Args:
+        stack_id: `Stack.id` of the stack.
+        epoch: The epoch it reached.
+        n_active: Trials of it that still train.
+    """
 
 
 @hookspec
 def mtbench_stack_end(stack: Stack, statuses: list[str]) -> None:
-    """A stack's result is in the store; `statuses` holds how each of its trials ended."""
+    """A stack's result is in the store.
+
+    Args:
+        stack: Its trials.
+        statuses: How each of them ended: values of `mtbench.Status`.
+    """
 
 
 @hookspec
 def mtbench_trial_failed(trial: Trial, status: str, reason: str) -> None:
-    """A trial ended as anything but finished."""
+    """A trial ended as anything but finished.
+
+    Args:
+        trial: The trial.
+        status: How it ended: a value of `mtbench.Status`.
+        reason: Why, in one line.
+    """
 
 
 @hookspec
 def mtbench_run_end(store: str, n_finished: int, n_failed: int) -> None:
-    """A run is over, or was interrupted."""
+    """A run is over, or was interrupted.
+
+    Args:
+        store: Path of its store.
+        n_finished: Trials of this run that finished.
+        n_failed: Trials of this run that reached no final result; a later run tries them again.
+    """

@@ -90,10 +90,10 @@ def tunable(
     up_to: str = "",
     later: bool = False,
 ) -> Any:
-    """Declares a hyperparameter that searches may vary.
+    """Declares a hyperparameter, as a field of a method's `Params`, and how searches vary it.
 
     Args:
-        default: Its value in draw 0.
+        default: Its value in draw 0 of every search.
         grid: Values of `--search grid`. Defaults to `choices`, else to the default alone.
         low: Lower end of `--search random:N`; without it (and `high`) values are drawn from the grid.
         high: Upper end.
@@ -103,12 +103,18 @@ def tunable(
         choices: The only values allowed, for words and short lists.
         help: One line, shown by `mtbench show`.
         ramped: It grows from 0 to its value over the recipe's `ramp_epochs`.
-        per: A word of `scale.UNITS`: `default`, `grid`, `low` and `high` are multiples of that number of the problem at
-            hand, so that they fit data of any scale. Methods receive the product.
-        up_to: A word of `scale.COUNTS`, for whole numbers: values of `grid` above that number of the problem become
-            that number, and so does the default.
+        per: A key of `mtbench.contracts.scale.UNITS`: `default`, `grid`, `low` and `high` are multiples of that number
+            of the problem at hand, so that they fit data of any scale. Methods receive the product.
+        up_to: A key of `mtbench.contracts.scale.COUNTS`, for whole numbers: values of `grid` above that number of the
+            problem become that number, and so does the default.
         later: It came after results were stored and changes none at its default: no search draws it, and a setting
             holds it only where it is given, so that trials keep their identity.
+
+    Returns:
+        The default of a dataclass field.
+
+    Raises:
+        PluginError: `low`, `high`, `log`, `per`, `up_to` and the default do not fit each other.
     """
     _check_words(default, per, up_to, low)
     if (low is None) != (high is None) or (low is not None and high is not None and not low < high):

@@ -19,6 +19,7 @@ from mtbench.contracts.pretrained import Pretrainable
 from mtbench.contracts.recipe import Recipe
 from mtbench.contracts.reference import Reference
 from mtbench.contracts.terms import PerTask, Terms
+from mtbench.contracts.weighting import Weighting
 from mtbench.linear.data import LinearData
 from mtbench.tasks import Problem
 
@@ -72,12 +73,17 @@ class GradientMethod(Method):
         separate: Tasks share nothing: every parameter and buffer has a first axis of T, and each task keeps the epoch
             that is best for itself.
         update_every: Steps between calls of `after_step`; 0 never calls it.
+        weighting: What takes the place of the sum of the task losses; None, as authors leave it, sums them. A method
+            named "method+weighting" has one: see `mtbench.contracts.weighted`.
+        weighting_names: The hyperparameters of a weighting, by its own names, as they are called here.
     """
 
     kind: ClassVar[str] = "gradient"
     in_epochs: ClassVar[bool] = True
     separate: ClassVar[bool] = False
     update_every: ClassVar[int] = 0
+    weighting: ClassVar[Weighting | None] = None
+    weighting_names: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def build(self, problem: Problem, params: Any, recipe: Recipe) -> nn.Module:
@@ -126,15 +132,20 @@ class GradientMethod(Method):
         """Parameters that one task alone has: the axis of tasks, or of output columns, by name.
 
         A name is that of a parameter, or of a module and means all that it holds. What is not named is shared: a
-        gradient weighting looks at the tasks' gradients there, and leaves heads to their own task. As it stands, the
-        heads (`mtbench.nn.heads.Heads`) of the model, and all of a method that is `separate`.
+        gradient weighting looks at the tasks' gradients there, and leaves heads to their own task. As it stands, what
+        the modules of the model say (`mtbench.contracts.terms.PerTask`; heads are such), and all of a method that is
+        `separate`.
 
         Args:
             model: A freshly built model.
         """
         if self.separate:
             return {name: 0 for name, _ in model.named_parameters()}
-        return {name: 0 for name, module in model.named_modules() if isinstance(module, PerTask)}
+        found: dict[str, int] = {}
+        for at, module in model.named_modules():
+            if isinstance(module, PerTask):
+                found |= {".".join(filter(None, (at, name))): axis for name, axis in module.task_axes.items()}
+        return found
 
     def start_from(self, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
         """Takes over a trained backbone, where the recipe names a base: in place, before training.

@@ -16,7 +16,7 @@ NOT_IDENTITY = ("keep", "refit")
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Backbone, optimiser, budget and stopping rule, shared by all methods of a data set.
+    """What all methods of a data set have in common: backbone, optimiser, budget and stopping rule.
 
     Attributes:
         backbone: The network below the heads: "auto" chooses by the shape of a row ("mlp" for vectors, "lenet" for
@@ -89,6 +89,9 @@ class Recipe:
         Args:
             changes: New values by field name, given as such or as text.
             owner: Name of the data set, for the messages.
+
+        Returns:
+            A new recipe.
 
         Raises:
             UnknownName: A field does not exist.

@@ -11,6 +11,9 @@ def seed_from(*components: str | int) -> int:
 
     Args:
         components: For example data set, split, seed and purpose, in that order.
+
+    Returns:
+        0 to 2^63 - 1, for `np.random.default_rng` or `torch.Generator.manual_seed`.
     """
     text = json.dumps(components, separators=(",", ":"))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

@@ -5,6 +5,7 @@ Shapes: T tasks.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -29,4 +30,12 @@ class Terms:
 
 
 class PerTask(nn.Module):
-    """A module that has parameters of its own for each task, on their first axis, and none that tasks share."""
+    """A module that knows which parameters one task alone has.
+
+    Attributes:
+        task_axes: By name of a parameter, or of a module within and then of all that it holds: the axis of tasks, T
+            long, or of output columns, O long. "" is the module itself; as it stands, it shares nothing, and tasks are
+            on the first axis of all its parameters.
+    """
+
+    task_axes: Mapping[str, int] = {"": 0}

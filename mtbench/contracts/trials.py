@@ -23,20 +23,33 @@ IDENTITY_FORMAT = 1
 CONTENT = "content"
 """Key of the provenance: by split, the fingerprint of the problem that trials were trained on."""
 
+WITH = "+"
+"""What joins the names of a method and a weighting, where a method is named."""
+
 LEARNING_RATE = "learning_rate"
 """The hyperparameter every gradient method has besides its own."""
 
 
 class Status(StrEnum):
-    """How a trial ended; a closed set."""
+    """How a trial ended; a closed set.
+
+    Attributes:
+        FINISHED: It was trained to its end.
+        DIVERGED: The loss or a parameter stopped being finite.
+        FAILED: An exception.
+        TIMEOUT: Its job took longer than allowed.
+        OOM: It did not fit in memory, even alone.
+        KILLED: Its worker process died.
+        SKIPPED: The method does not support the problem.
+    """
 
     FINISHED = "finished"
-    DIVERGED = "diverged"  # the loss or a parameter stopped being finite
-    FAILED = "failed"  # an exception
+    DIVERGED = "diverged"
+    FAILED = "failed"
     TIMEOUT = "timeout"
-    OOM = "oom"  # did not fit in memory, even alone
-    KILLED = "killed"  # its worker process died
-    SKIPPED = "skipped"  # the method does not support the problem
+    OOM = "oom"
+    KILLED = "killed"
+    SKIPPED = "skipped"
 
 
 FINAL = (Status.FINISHED, Status.DIVERGED, Status.SKIPPED)
@@ -50,7 +63,7 @@ def canonical(record: object) -> str:
 
 @dataclass(frozen=True)
 class Cell:
-    """A method on a data set: one box of the grid.
+    """A method on a data set under a recipe: one box of the grid.
 
     Attributes:
         method: Name of the method.
@@ -78,16 +91,20 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """For people: method x data set."""
+        """Text for people: "method x data set", with the role where it has one."""
         return f"{self.method} x {self.dataset}" + (f" ({self.role})" if self.role else "")
 
     def digest(self, params: Mapping[str, Value]) -> str:
-        """SHA-256 that stands for this cell with a setting."""
+        """SHA-256 of this cell's identity together with a setting.
+
+        Args:
+            params: The setting: hyperparameters by name.
+        """
         return hashlib.sha256(canonical([self.identity, dict(params)]).encode()).hexdigest()
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """Its part of a trial's identity, ready for JSON."""
+        """What a trial's identity holds of the cell, ready for JSON."""
         # Fields at their defaults are left out, so that a cell or a recipe can gain one without orphaning stores.
         named = [f.name for f in dataclasses.fields(self) if f.name != "recipe"]
         record = {name: getattr(self, name) for name in named if name not in ("role", "base") or getattr(self, name)}
@@ -103,7 +120,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Trial:
-    """One training.
+    """One training: a cell with a setting, a split and a seed.
 
     Attributes:
         cell: Method, data set and recipe.
@@ -141,7 +158,7 @@ class Trial:
 
         Args:
             text: An identity.
-            known: Its cell, if there is a fair chance to have it already; equal cells are shared.
+            known: A cell that is used instead of an equal new one, if it is the trial's; None to make a new one.
 
         Raises:
             StoreError: This is no identity that this version of mtbench could have written.
@@ -192,7 +209,9 @@ class StackResult:
         reason: Why, for those that did not finish; "" for the others.
         metrics: By part, then by metric: float64 [R, T], or [R] for joint metrics.
         history: By name, float64 [R, E], one value per look at the validation part, NaN after a trial has stopped:
-            "epoch", "loss" (training objective) and the monitored validation metric.
+            "epoch", "loss" (training objective) and the monitored validation metric. Of a method with a weighting also
+            "weights" [R, E, T], by which the tasks' losses or gradients were multiplied, and where gradients are formed
+            "gradient_cosine" and "gradient_conflicts": see `mtbench.training.weighting.TaskWeighting.history`.
         best_epoch: int64 [R], the epoch whose parameters the metrics belong to.
         train_seconds: float64 [R], each trial's share of the stack's training time.
         n_parameters: int64 [R], numbers learned; None where the method does not know.

@@ -78,6 +78,10 @@ class Weighting(ABC):
         """
         return {}
 
+    @abstractmethod
+    def combine(self, step: TaskStep, params: Any) -> tuple[Tensor, State]:
+        """What takes the place of the sum, and what it remembers from now on: see the kinds of weighting."""
+
     def after_epoch(self, losses: Tensor, state: State, params: Any) -> State:
         """What it remembers after an epoch; as it stands, what it did.
 

@@ -47,8 +47,11 @@ def one_vs_all(
         split: Which of its splits.
         base: All rows, [N, ...], float32 or uint8.
         classes: The class of each row, integers 0 to C - 1, [N].
-        names: Of the C classes; each is a binary task.
-        drawn: Row numbers of each part.
+        names: Names of the C classes; each is a binary task.
+        drawn: Row numbers by part: "train", "validation" and "test".
+
+    Returns:
+        A problem in the shared layout, its labels [n, C] 1 for the row's class and 0 for all others.
     """
     one_hot = np.eye(len(names), dtype=np.float32)
     parts = {part: Part(Rows(base, rows), one_hot[classes[rows]]) for part, rows in drawn.items()}

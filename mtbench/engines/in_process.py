@@ -19,7 +19,7 @@ from mtbench.engines.worker import answer
 
 
 def run_job(job: Job) -> bytes:
-    """Does a job in this process, which should be doing nothing else: what it prints meanwhile goes to the job's log.
+    """Does a job in this process, which should do nothing else: what it prints meanwhile goes to the job's log.
 
     Where `CUDA_VISIBLE_DEVICES` names a GPU that one is used, else the CPU. Problems and plugins stay loaded for the
     jobs that follow.
@@ -28,7 +28,7 @@ def run_job(job: Job) -> bytes:
         job: The work.
 
     Returns:
-        Its bytes: see `Job.kind`.
+        The job's answer as bytes, of the form that `Job.kind` says.
 
     Raises:
         JobFailed: It failed, with the reason in one line and the last lines of the log.

@@ -115,7 +115,9 @@ def _train(job: Job) -> bytes:
 
 def _code(job: Job, content: Sequence[Fingerprint]) -> str:
     """What a half-trained stack must have been trained with for its training to go on."""
-    code = [str(job.provenance.get(name)) for name in ("mtbench", "method_plugin", "dataset_plugin")]
+    code = [
+        str(job.provenance.get(name)) for name in ("mtbench", "method_plugin", "weighting_plugin", "dataset_plugin")
+    ]
     return json.dumps([*code, *(found.sha256 for found in content)])
 
 

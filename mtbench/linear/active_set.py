@@ -79,13 +79,23 @@ def _settle(gram: Tensor, trial: Tensor, q: Tensor, x: Tensor, support: Tensor) 
 
 
 def solve_on(gram: Tensor, trial: Tensor, right: Tensor, support: Tensor) -> Tensor:
-    """X of K x = q on each support, and 0 elsewhere: K of the trial int64 [M], q and support [M, T] -> [M, T]."""
+    """Solves K x = q on each problem's support; x is 0 elsewhere.
+
+    Args:
+        gram: K, [R, T, T].
+        trial: The trial whose K each problem has, int64 [M].
+        right: q, [M, T].
+        support: bool [M, T].
+
+    Returns:
+        x, [M, T].
+    """
     # A trace's rounding keeps supports that are larger than the rank apart from a division by 0.
     return _factored_on(gram, trial, support, 1e-14)(right)
 
 
 def best_on_support(gram: Tensor, support: Tensor) -> Callable[[Tensor], Tensor]:
-    """The function q -> X of K x = q on each column's support, and 0 elsewhere; K is factored once.
+    """A function that solves K x = q on each column's support for any q; K is factored once.
 
     Args:
         gram: K, [R, T, T].

@@ -21,7 +21,9 @@ from mtbench.linear.curvature import Curvature, streams_of
 
 
 class LinearData(ABC):
-    """Mean losses L_t of linear predictors w_t on the training rows, for R trials.
+    """Training data as a solver sees them: the mean loss L_t of a linear predictor w_t, its gradient and its curvature.
+
+    L_t is the squared loss of a regression task or the logistic loss of a binary task, for each of R trials.
 
     Guarantees: all tensors are float64 on one device; results of trial r depend on trial r's weights alone.
 
@@ -29,10 +31,10 @@ class LinearData(ABC):
     one code for both kinds of loss: for squared losses the quadratic is the loss itself (`quadratic`).
 
     Attributes:
-        n_tasks: T.
-        n_features: d: rows of the weights that regularisers may touch.
-        n_rows: p: rows of the weights, d or d + 1.
-        stream: int64 [R], the training set of each trial.
+        n_tasks: T, the number of tasks.
+        n_features: d, the first rows of the weights, which regularisers may touch.
+        n_rows: p, the rows of the weights: d, or d + 1 with an intercept row.
+        stream: int64 [R], index of each trial's training set among the U distinct ones.
         n_train: float64 [R, T], N_t.
         quadratic: Whether the losses are squared losses, so that `curvature` is their exact Hessian everywhere.
     """
@@ -62,11 +64,15 @@ class LinearData(ABC):
 
     @property
     def n_trials(self) -> int:
-        """R."""
+        """R, the number of trials."""
         return len(self.stream)
 
     def select(self, trials: Tensor) -> Self:
-        """The same for some of the trials, by position int64 [R']: nothing but `stream` and `n_train` is copied."""
+        """The same data for some of the trials; nothing but `stream` and `n_train` is copied.
+
+        Args:
+            trials: Positions, int64 [R'].
+        """
         chosen = copy.copy(self)
         chosen._hold(self.stream[trials])
         return chosen
@@ -95,19 +101,47 @@ class LinearData(ABC):
 
     @abstractmethod
     def losses(self, weights: Tensor) -> Tensor:
-        """L_t: weights [R, p, T] -> [R, T]."""
+        """The loss L_t of each trial and task.
+
+        Args:
+            weights: [R, p, T].
+
+        Returns:
+            [R, T].
+        """
 
     @abstractmethod
     def losses_and_gradient(self, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """L_t [R, T] and the gradient of each L_t by its own w_t, [R, p, T], at weights [R, p, T]."""
+        """The loss L_t of each trial and task, and its gradient by w_t.
+
+        Args:
+            weights: [R, p, T].
+
+        Returns:
+            Losses [R, T] and gradients [R, p, T].
+        """
 
     @abstractmethod
     def hessian(self, weights: Tensor) -> Callable[[Tensor], Tensor]:
-        """The exact Hessians at weights [R, p, T], as a function that multiplies them: v [R, p, T] -> [R, p, T]."""
+        """A function that multiplies by the exact Hessian of each L_t.
+
+        Args:
+            weights: Where the Hessians are taken, [R, p, T].
+
+        Returns:
+            A function of v [R, p, T] that gives [R, p, T].
+        """
 
     @abstractmethod
     def hessian_matrices(self, weights: Tensor) -> Tensor:
-        """The exact Hessians at weights [R, p, T]: [R, T, p, p]. Large: for few features and tasks."""
+        """The exact Hessian of each L_t as a matrix, which is large: for few features and tasks.
+
+        Args:
+            weights: Where the Hessians are taken, [R, p, T].
+
+        Returns:
+            [R, T, p, p].
+        """
 
     @abstractmethod
     def linear_term(self) -> Tensor:
@@ -119,7 +153,7 @@ class LinearData(ABC):
 
     @abstractmethod
     def with_intercept(self, weights: Tensor) -> Tensor:
-        """Complete predictors.
+        """Weights with the intercept that the data carry: what `LinearSolution` takes.
 
         Args:
             weights: [R, p, T], as a solver found them.
@@ -141,7 +175,7 @@ class LinearData(ABC):
 
     @property
     def n_curvatures(self) -> int:
-        """T, or 1 where all tasks have the same H."""
+        """Number of distinct H: T, or 1 where all tasks have the same."""
         return self._curvature.matrices.shape[1]
 
     def curvature_sum(self, coefficients: Tensor) -> Tensor:

@@ -16,9 +16,12 @@ def smallest_subgradient(slope: Tensor, x: Tensor, l1: Tensor, nonnegative: bool
 
     Args:
         slope: The gradient of f at x.
-        x: Where.
+        x: The point, of any shape.
         l1: l, not negative, broadcasting over x.
-        nonnegative: Whether x must be, so that nothing at 0 can go below.
+        nonnegative: Whether x >= 0 is required, so that a number at 0 cannot fall.
+
+    Returns:
+        As x; 0 where x is a minimum.
     """
     moving = slope + l1 * x.sign()
     resting = (slope + l1).clamp(max=0.0)
@@ -28,7 +31,16 @@ def smallest_subgradient(slope: Tensor, x: Tensor, l1: Tensor, nonnegative: bool
 
 
 def relative(subgradient: Tensor, scale: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """The norm of a subgradient over that of a scale, along `dims`; 0 where the subgradient is 0."""
+    """The norm of a subgradient over the norm of a scale; 0 where the subgradient is 0.
+
+    Args:
+        subgradient: [R, ...].
+        scale: [R, ...], such as the gradient of the losses at weights 0.
+        dims: Axes that a norm is over.
+
+    Returns:
+        The remaining axes, such as [R].
+    """
     size = torch.linalg.vector_norm(subgradient, dim=dims)
     unit = torch.linalg.vector_norm(scale, dim=dims)
     return torch.where(size > 0, size / unit, 0.0)

@@ -22,7 +22,11 @@ MOST_FEATURES = 4096
 
 
 def linear_support(problem: Problem) -> str | None:
-    """None, or why linear solvers cannot train on a problem: what a solver method's `supports` returns."""
+    """Why linear solvers cannot train on a problem, or None where they can; for a solver method's `supports`.
+
+    Args:
+        problem: Its tasks and the shape of its rows.
+    """
     single = problem.only(TaskKind.REGRESSION) and problem.n_outputs == problem.n_tasks
     if not (problem.only(TaskKind.BINARY) or single):
         return "its linear solver needs tasks that are all binary, or all regressions with one output"

@@ -14,7 +14,15 @@ from mtbench.linear.solvers import Map, fista, newton, soft_threshold
 
 
 def features_only(data: LinearData, like: Tensor) -> Tensor:
-    """1 for the rows of the weights that regularisers may touch, 0 for the intercept: [p, 1]."""
+    """A mask of the rows of the weights that regularisers may touch: 1 for features, 0 for the intercept.
+
+    Args:
+        data: Gives d and p.
+        like: Gives type and device.
+
+    Returns:
+        [p, 1].
+    """
     return (torch.arange(data.n_rows, device=like.device) < data.n_features).to(like.dtype)[:, None]
 
 

@@ -41,6 +41,9 @@ def conjugate_gradients(
         dims: Axes of one problem.
         tolerance: Stops where the residual is this part of the right-hand side, by norm.
         max_steps: Stops at the latest.
+
+    Returns:
+        x, of the shape of `right`.
     """
     x = start
     residual = right - operator(x)
@@ -86,8 +89,11 @@ def newton(
         dims: Axes of one problem.
         enough: Norms of the gradients at which a problem is solved, with the axes of a problem at length 1.
         cg_tolerance: How well the Newton direction is solved for, relative to the gradient.
-        cg_steps: The same, as a number of steps at most.
+        cg_steps: Most steps of conjugate gradients for one Newton direction.
         max_steps: Stops at the latest.
+
+    Returns:
+        The minimiser, of the shape of `start`.
     """
     x = start
     value, gradient = value_and_gradient(x)
@@ -131,6 +137,9 @@ def fista(
         dims: Axes of one problem.
         tolerance: Stops where no number moves by more than this part of the largest.
         max_steps: Stops at the latest.
+
+    Returns:
+        The minimiser, of the shape of `start`.
     """
     x = y = start
     momentum = torch.ones_like(start.sum(dims, keepdim=True))

@@ -29,9 +29,9 @@ class Backbone(Pretrainable):
     """Inputs [B, ...] -> features [B, k], stage by stage.
 
     Attributes:
-        smallest: Pixels of the shorter side of an image that it needs, where it takes images.
-        n_stages: Its stages.
-        n_features: k.
+        smallest: Smallest shorter side of an image that it takes, in pixels.
+        n_stages: Number of stages.
+        n_features: k, the number of features it gives.
     """
 
     smallest: ClassVar[int] = 1
@@ -40,10 +40,26 @@ class Backbone(Pretrainable):
 
     @abstractmethod
     def stage(self, i: int, x: Tensor) -> Tensor:
-        """What stage i makes of the stage before it; stage 0 takes the inputs."""
+        """Applies one stage.
+
+        Args:
+            i: Number of the stage, 0 to `n_stages` - 1.
+            x: What stage i - 1 gave; of stage 0 the inputs [B, ...].
+
+        Returns:
+            Rows [B, ...]; of the last stage the features [B, k].
+        """
 
     def forward(self, x: Tensor, only: int | None = None) -> Tensor:
-        """Features [B, k] of inputs, or what one stage alone makes of x."""
+        """Applies all stages, or one.
+
+        Args:
+            x: Inputs [B, ...]; with `only` what the stage before it gave.
+            only: Number of the one stage to apply; None for all.
+
+        Returns:
+            Features [B, k]; with `only` what that stage gives.
+        """
         if only is not None:
             return self.stage(only, x)
         for i in range(self.n_stages):
@@ -51,7 +67,11 @@ class Backbone(Pretrainable):
         return x
 
     def start_from(self, weights: Mapping[str, Tensor]) -> None:
-        """Takes over the parameters and buffers of a backbone like it."""
+        """Takes over the parameters and buffers of a backbone of the same kind.
+
+        Args:
+            weights: By the backbone's own names; names that it does not have are left out.
+        """
         self.load_state_dict(dict(weights), strict=False)
 
 
@@ -61,7 +81,10 @@ def backbone(problem: Problem, recipe: Recipe, activation: Activation = nn.ReLU)
     Args:
         problem: Gives the shape of a row.
         recipe: Names the backbone, and its widths.
-        activation: Made anew for every place that has one.
+        activation: Makes the activation module; called once for each place that has one.
+
+    Returns:
+        A module that gives features [B, k] for inputs [B, ...], with k its `n_features`.
 
     Raises:
         DataError: It does not take the problem's rows; `backbone_support` says why.
@@ -82,9 +105,13 @@ def backbone(problem: Problem, recipe: Recipe, activation: Activation = nn.ReLU)
 
 
 def backbone_support(problem: Problem, recipe: Recipe) -> str | None:
-    """None, or why a recipe's backbone does not take a problem's rows.
+    """Why a recipe's backbone does not take a problem's rows, or None where it does.
 
-    What `supports` returns of a method that builds the recipe's backbone.
+    A method that builds the recipe's backbone returns this from `supports`.
+
+    Args:
+        problem: Gives the shape of a row.
+        recipe: Names the backbone.
     """
     name = backbone_name(problem.input_shape, recipe)
     if name == "mlp":
@@ -99,7 +126,12 @@ def backbone_support(problem: Problem, recipe: Recipe) -> str | None:
 
 
 def backbone_name(input_shape: tuple[int, ...], recipe: Recipe) -> str:
-    """The backbone of a recipe, "auto" resolved by the shape of a row."""
+    """The name of a recipe's backbone, "auto" resolved by the shape of a row.
+
+    Args:
+        input_shape: Shape of one row.
+        recipe: Names the backbone, or says "auto".
+    """
     if recipe.backbone != "auto":
         return recipe.backbone
     if len(input_shape) not in (2, 3):

@@ -22,17 +22,29 @@ Operation = Callable[..., Tensor]
 
 
 def take_any_batch(model: nn.Module) -> None:
-    """Lets torch's batch norm layers of a model train on any batch, in place; those with code of their own stay."""
+    """Lets torch's batch norm layers in a model train on a batch with one value per channel.
+
+    Args:
+        model: Changed in place; layers of subclasses with a `forward` of their own stay as they are.
+    """
     for module in model.modules():
         if isinstance(module, _BatchNorm) and type(module).forward is _BatchNorm.forward:
             module.forward = partial(_checked, module)  # type: ignore[method-assign]
 
 
 def normalised(norm: _BatchNorm, x: Tensor, operation: Operation) -> Tensor:
-    """What a batch norm layer makes of x, as torch's does where that takes x.
+    """Applies a batch norm layer: as torch does, and also where every channel has one value only.
 
-    Where every channel has one value only, its variance is unknown: the layer then uses its running statistics and does
-    not update them. Without any, the value is its own mean, and the shift is what is left.
+    The variance of one value is unknown. The layer then uses its running statistics and does not update them; without
+    any, the value is its own mean and the result is the layer's bias.
+
+    Args:
+        norm: The layer.
+        x: Rows, of a shape that the layer takes.
+        operation: Computes batch norm, such as `mtbench.nn.vmap_operations.batch_norm`.
+
+    Returns:
+        As x.
     """
     tracked = norm.running_mean is not None and norm.running_var is not None
     affine: tuple[Any, Any] = norm.weight, norm.bias

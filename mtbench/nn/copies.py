@@ -23,10 +23,10 @@ class Copies(Pretrainable):
 
     Args:
         make: Makes one freshly initialised copy.
-        n: T.
+        n: T, the number of copies.
 
     Attributes:
-        n: T.
+        n: T, the number of copies.
     """
 
     def __init__(self, make: Callable[[], nn.Module], n: int) -> None:
@@ -45,11 +45,11 @@ class Copies(Pretrainable):
 
     @property
     def template(self) -> nn.Module:
-        """One copy, without values."""
+        """The copied module, on the meta device: its structure without values."""
         return self._template[0]
 
     def train(self, mode: bool = True) -> Copies:
-        """Sets the copies' mode, too."""
+        """Sets training or evaluation mode, of the copies as well."""
         self.template.train(mode)
         return super().train(mode)
 
@@ -58,12 +58,12 @@ class Copies(Pretrainable):
         return {name: getattr(self, name.replace(".", _DOT)) for name in self._names}
 
     def forward(self, x: Tensor, own: bool = False, **arguments: Any) -> Tensor:
-        """What every copy makes of x.
+        """Applies every copy.
 
         Args:
-            x: [B, ...], the same for all copies; with `own` [T, B, ...], its own for each.
-            own: Which of the two.
-            arguments: Handed to the module.
+            x: Rows [B, ...] that all copies take; with `own` [T, B, ...], rows of each copy.
+            own: Whether each copy has rows of its own.
+            **arguments: Handed to the module.
 
         Returns:
             [T, B, ...].
@@ -71,7 +71,17 @@ class Copies(Pretrainable):
         return self.with_state(self.state(), x, own, **arguments)
 
     def with_state(self, state: Mapping[str, Tensor], x: Tensor, own: bool = False, **arguments: Any) -> Tensor:
-        """`forward` with other parameters [T, ...]."""
+        """`forward` with other parameters.
+
+        Args:
+            state: Parameters and buffers [T, ...] by the template's names.
+            x: As in `forward`.
+            own: As in `forward`.
+            **arguments: Handed to the module.
+
+        Returns:
+            [T, B, ...].
+        """
 
         def run(one: dict[str, Tensor], rows: Tensor) -> Any:
             return functional_call(self.template, one, (rows,), arguments)

@@ -16,7 +16,14 @@ _RUN = 4096  # numbers whose squares are summed one after the other, which costs
 
 
 def half_squares(*of: nn.Module | Tensor) -> Tensor:
-    """Half the sum of squares of tensors, and of all parameters of modules: a scalar."""
+    """Half the sum of squares of tensors and of all parameters of modules, as weight decay takes it.
+
+    Args:
+        *of: Tensors of any shape, and modules.
+
+    Returns:
+        A scalar.
+    """
     tensors = [t for one in of for t in ([one] if isinstance(one, Tensor) else one.parameters())]
     if not torch._C._are_functorch_transforms_active():
         found: Tensor = _HalfSquares.apply(*tensors)  # type: ignore[no-untyped-call]

@@ -24,7 +24,7 @@ def dropout(x: Tensor, p: Tensor | float, batch: Batch, salt: int = 0) -> Tensor
         x: Any shape.
         p: From 0 to below 1, of which 16 binary places count; a tensor where it is a hyperparameter.
         batch: Gives the key; it has none outside of training.
-        salt: Tells the places of a model where it drops from each other.
+        salt: A number for each place in a model that drops units, so that they do not drop alike.
 
     Returns:
         As x.
@@ -37,7 +37,15 @@ def dropout(x: Tensor, p: Tensor | float, batch: Batch, salt: int = 0) -> Tensor
 
 
 def uniform_16(shape: torch.Size, key: Tensor) -> Tensor:
-    """Whole numbers from 0 to 65,535 that are a function of a key and of their places, int64 of a shape."""
+    """Pseudorandom whole numbers from 0 to 65,535 that depend on a key and on their places alone.
+
+    Args:
+        shape: Of the result.
+        key: int64 scalar, such as `batch.key`.
+
+    Returns:
+        int64 of that shape.
+    """
     # Four to a hash: hashing takes longer than all else.
     n = shape.numel()
     place = torch.arange(-(-n // 4), device=key.device)

@@ -16,7 +16,7 @@ _STD = 0.01
 
 
 class Feedback(nn.Module):
-    """Z^ = relu(outputs A + b_A), or outputs A in a linear network.
+    """Reconstructs features from outputs: Z^ = relu(outputs A + b_A), or outputs A in a linear network.
 
     Attributes:
         A: [O, k], N(0, 0.01^2): the rows of task t are what it feeds back to the features.
@@ -35,12 +35,27 @@ class Feedback(nn.Module):
         return back if self.b is None else torch.relu(back + self.b)
 
     def transfer(self, S: Tensor) -> Tensor:
-        """A S [T, T] for a head S [k, O]: what the row's task gives to the column's."""
+        """What each task gives to each other by way of the features: A S, as a matrix between tasks.
+
+        Args:
+            S: Weights of the output layer, [k, O].
+
+        Returns:
+            [T, T]: the row's task gives to the column's.
+        """
         return between_tasks(self.A @ S, self._slices)
 
 
 def between_tasks(matrix: Tensor, slices: Sequence[slice]) -> Tensor:
-    """A matrix between outputs [O, O] as one between tasks [T, T]: norms of blocks where tasks have several outputs."""
+    """Turns a matrix between outputs into one between tasks: the Frobenius norm of each pair's block.
+
+    Args:
+        matrix: [O, O].
+        slices: Columns of each task, `problem.output_slices`.
+
+    Returns:
+        [T, T]; the matrix itself where every task has one output.
+    """
     if len(slices) == len(matrix):
         return matrix
     blocks = [torch.stack([matrix[rows, columns].norm() for columns in slices]) for rows in slices]

@@ -37,7 +37,15 @@ class Heads(PerTask):
         self.b = nn.Parameter(torch.zeros(problem.n_tasks, width))
 
     def forward(self, features: Tensor, batch: Batch) -> Tensor:
-        """Outputs [B, O] from features of any form."""
+        """Applies each task's layer.
+
+        Args:
+            features: In one of the three forms above: [B, k], [T, B, k] or [T, b, k].
+            batch: The rows that the features are of.
+
+        Returns:
+            Outputs [B, O].
+        """
         # einsum broadcasts [B, k] over the tasks, and keeps [T, B, k] apart.
         shared = features.ndim == 2
         own = torch.einsum("bk,tkc->tbc" if shared else "tbk,tkc->tbc", features, self.S) + self.b[:, None]
@@ -45,12 +53,16 @@ class Heads(PerTask):
 
 
 def from_tasks(own: Tensor, batch: Batch, own_rows: bool) -> Tensor:
-    """Outputs of each task as outputs of all: [T, B, C] or, with `own_rows`, [T, b, C] -> [B, O].
+    """Puts the outputs of each task's network side by side, as outputs of all tasks.
 
     Args:
-        own: What each task's network gave, padded to C.
-        batch: Tells which columns are whose, and which row is whose.
-        own_rows: Row j of task t is row t b + j of the batch, and no other task's network saw it.
+        own: What each task's network gave, padded to C columns: [T, B, C], or [T, b, C] with `own_rows`.
+        batch: Its rows.
+        own_rows: Whether each row went through the network of its own task alone: row j of task t is row t * b + j of
+            the batch.
+
+    Returns:
+        [B, O]; with `own_rows` 0 in the columns of other tasks.
     """
     known, n_outputs = batch.columns, batch.problem.n_outputs
     if not own_rows:
@@ -64,11 +76,14 @@ def from_tasks(own: Tensor, batch: Batch, own_rows: bool) -> Tensor:
 
 
 def task_features(copies: Copies, batch: Batch) -> Tensor:
-    """Features of copies per task: [T, b, k] where the batch has b rows of each task in order, else [T, B, k].
+    """Features that a network per task gives of a batch, in a form that `Heads` takes.
 
     Args:
         copies: T copies of a network.
-        batch: Rows.
+        batch: The rows.
+
+    Returns:
+        [T, b, k] where the batch has b rows of each task in order, else [T, B, k].
     """
     if batch.per_task:
         return copies(by_task(batch.inputs, batch), own=True)  # type: ignore[no-any-return]
@@ -76,5 +91,13 @@ def task_features(copies: Copies, batch: Batch) -> Tensor:
 
 
 def by_task(rows: Tensor, batch: Batch) -> Tensor:
-    """Rows [B, ...] of a batch with b rows of each task in order, as [T, b, ...]."""
+    """Splits rows by their task, where a batch has b rows of each task in order.
+
+    Args:
+        rows: [B, ...], with B = T * b.
+        batch: Gives T, and b as `per_task`.
+
+    Returns:
+        [T, b, ...].
+    """
     return rows.reshape(batch.problem.n_tasks, batch.per_task, *rows.shape[1:])

@@ -5,11 +5,14 @@ Shapes: B rows, d features, k latent features, O outputs of all tasks.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from mtbench.contracts.batch import Batch
 from mtbench.contracts.recipe import Recipe
+from mtbench.contracts.terms import PerTask
 from mtbench.nn.backbones import backbone
 from mtbench.nn.decay import half_squares
 from mtbench.nn.feedback import Feedback
@@ -18,8 +21,10 @@ from mtbench.tasks import Problem
 _HEAD_STD = 0.01
 
 
-class SharedLayerNet(nn.Module):
-    """Z = relu(X L + c), outputs Z S + b; with the recipe's activation "identity" Z = X L and outputs Z S.
+class SharedLayerNet(PerTask):
+    """One hidden layer that all tasks share: Z = relu(X L + c), outputs Z S + b.
+
+    With the recipe's activation "identity" the network is linear: Z = X L, outputs Z S.
 
     Attributes:
         L: [d, k], Glorot-uniform.
@@ -36,6 +41,7 @@ class SharedLayerNet(nn.Module):
         self.S = head(k, n_outputs)
         self.c = nn.Parameter(torch.zeros(k)) if relu else None
         self.b = nn.Parameter(torch.zeros(n_outputs)) if relu else None
+        self.task_axes = {"S": 1, "b": 0} if relu else {"S": 1}
 
     def features(self, batch: Batch) -> Tensor:
         """Z [B, k]."""
@@ -63,14 +69,16 @@ class FeedbackNet(SharedLayerNet):
         self.feedback = Feedback(problem, recipe.hidden, bias=self.c is not None)
 
 
-class BackboneNet(nn.Module):
-    """Z = backbone(X), outputs Z S + b.
+class BackboneNet(PerTask):
+    """The recipe's backbone, which all tasks share, and a dense output layer: Z = backbone(X), outputs Z S + b.
 
     Attributes:
-        backbone: The recipe's.
+        backbone: The recipe's backbone.
         S: [k, O], N(0, 0.01^2).
         b: [O], at 0.
     """
+
+    task_axes: Mapping[str, int] = {"S": 1, "b": 0}
 
     def __init__(self, problem: Problem, recipe: Recipe) -> None:
         super().__init__()

@@ -14,7 +14,14 @@ from mtbench.nn.heads import by_task
 
 
 def row_tasks(batch: Batch) -> Tensor:
-    """The task of each row of the network, int64 [N]."""
+    """The task on whose behalf each row goes through the network.
+
+    Args:
+        batch: The rows.
+
+    Returns:
+        int64 [N].
+    """
     if batch.task is not None:
         return batch.task
     tasks = torch.arange(batch.problem.n_tasks, device=batch.inputs.device)
@@ -22,16 +29,29 @@ def row_tasks(batch: Batch) -> Tensor:
 
 
 def task_rows(rows: Tensor, batch: Batch) -> Tensor:
-    """Rows of the batch as rows of the network: [B, ...] -> [N, ...]."""
+    """Repeats rows for every task in the shared layout; gives them as they are in the own layout.
+
+    Args:
+        rows: [B, ...], of the batch.
+        batch: Gives layout and tasks.
+
+    Returns:
+        [N, ...], all rows of task 0 first in the shared layout.
+    """
     if batch.task is not None:
         return rows
     return rows.expand(batch.problem.n_tasks, *rows.shape).flatten(0, 1)
 
 
 def for_heads(features: Tensor, batch: Batch) -> Tensor:
-    """Features [N, k] in the form that `mtbench.nn.heads.Heads` takes with the least work.
+    """Brings features to the form that costs `mtbench.nn.heads.Heads` the least work.
 
-    In the shared layout also [B, k], of rows that are still the same for all tasks: heads take them as they are.
+    Args:
+        features: [N, k]; in the shared layout also [B, k], of rows that are still the same for all tasks.
+        batch: Gives layout and tasks.
+
+    Returns:
+        [B, k], [T, B, k], or [T, b, k] where the batch has b rows of each task.
     """
     if batch.task is None:
         if len(features) == len(batch.inputs):

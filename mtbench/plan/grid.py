@@ -17,7 +17,7 @@ from mtbench.contracts.recipe import Recipe
 from mtbench.contracts.scale import PLAIN, Scale, scale_of
 from mtbench.contracts.scoring import check_scoring
 from mtbench.contracts.seeds import seed_from
-from mtbench.contracts.trials import LEARNING_RATE, Cell, Trial
+from mtbench.contracts.trials import LEARNING_RATE, WITH, Cell, Trial
 from mtbench.errors import StudyError, UnknownName
 from mtbench.plan.search import own_range, searched, settings
 from mtbench.plugins.loading import content_hash, content_splits, load_split
@@ -184,7 +184,7 @@ def _base(study: Study, plugins: Plugins, loaded: _Loaded) -> PlannedCell:
         learning_rate=recipe.base_learning_rate or recipe.learning_rate,
         keep="backbone",
     )
-    cell = _identity(method, plugins.owner(method.name).distribution, loaded, own)
+    cell = _identity(method, _distributions(plugins, method.name), loaded, own)
     # As declared, whatever the scale of the data: a base is part of the recipe, not of a search.
     defaults = {name: known.default for name, known in hyperparameters(type(method), own).items()}
     return PlannedCell(
@@ -213,7 +213,7 @@ def _planned(study: Study, plugins: Plugins, method_class: type[Method], loaded:
     # Where one setting is tried and nothing is refitted, the search's own trials are the final ones.
     if len(found) == 1 and not refit and recipe.keep == "final":
         recipe = dataclasses.replace(recipe, keep="all")
-    cell = _identity(method, plugins.owner(method.name).distribution, loaded, recipe)
+    cell = _identity(method, _distributions(plugins, method.name), loaded, recipe)
     base = loaded.base if method.in_epochs else None
     if base is not None:
         cell = dataclasses.replace(cell, base=base.cell.digest(base.settings[0]))
@@ -233,6 +233,11 @@ def _planned(study: Study, plugins: Plugins, method_class: type[Method], loaded:
         base,
         searched(known, search, fixed),
     )
+
+
+def _distributions(plugins: Plugins, name: str) -> str:
+    """What provides a method: its distribution; under a weighting of another one, both."""
+    return WITH.join(dict.fromkeys(owner.distribution for owner in plugins.providers(name)))
 
 
 def _identity(method: Method, distribution: str, loaded: _Loaded, recipe: Recipe) -> Cell:

@@ -15,7 +15,7 @@ from mtbench.contracts.reference import Reference
 from mtbench.errors import MtbenchError, PluginError
 
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
-"""What a method, data set or engine may be called: lower-case words joined by underscores."""
+"""What a method, weighting, data set or engine may be called: lower-case words joined by underscores."""
 
 
 LOCAL_ENGINE = "local"
@@ -41,6 +41,25 @@ def check_method(cls: Any) -> None:
         raise PluginError(
             f"{cls.Params.__qualname__} must not declare 'learning_rate': every gradient method has it from the recipe."
         )
+    _check_constructible(cls)
+
+
+def check_weighting(cls: Any) -> None:
+    """Checks that a class can serve as a weighting.
+
+    Raises:
+        PluginError: It cannot; says what must hold and what was found.
+    """
+    from mtbench.contracts.weighting import GramWeighting, JacobianWeighting, LossWeighting
+
+    kinds = (LossWeighting, GramWeighting, JacobianWeighting)
+    _check_class(cls, kinds)
+    _check_signatures(cls, kinds)
+    _check_kind(cls, "reference", Reference)
+    _check_kind(cls, "version", str)
+    if issubclass(cls, GramWeighting) and cls.heads not in ("own", "weighted"):
+        raise PluginError(f"{cls.__qualname__}.heads must be 'own' or 'weighted'; found {cls.heads!r}.")
+    describe(cls.Params)
     _check_constructible(cls)
 
 

@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from mtbench.contracts.trials import WITH
 from mtbench.errors import PluginError, UnknownName
 from mtbench.plugins import names
-from mtbench.plugins.checks import LOCAL_ENGINE, check_dataset, check_engine, check_method
+from mtbench.plugins.checks import LOCAL_ENGINE, check_dataset, check_engine, check_method, check_weighting
 from mtbench.plugins.hooks import Hooks
 from mtbench.plugins.sources import Found, Owner, describe_fault, installed_plugins, plugin_file
 
 if TYPE_CHECKING:
     from mtbench.contracts.dataset import Dataset
     from mtbench.contracts.method import Method
+    from mtbench.contracts.weighting import Weighting
 
 
 def load_plugins(files: Sequence[Path] = ()) -> Plugins:
@@ -39,7 +41,8 @@ def load_plugins(files: Sequence[Path] = ()) -> Plugins:
     plugins = Plugins()
     plugins.fingerprint = names.fingerprint()
     plugins.add_all(installed_plugins())
-    names.write(names.Names(plugins.fingerprint, sorted(plugins.methods), sorted(plugins.datasets)))
+    offered = (sorted(found) for found in (plugins.methods, plugins.weightings, plugins.datasets))
+    names.write(names.Names(plugins.fingerprint, *offered))
     plugins.add_files(files)
     return plugins
 
@@ -71,6 +74,7 @@ class Plugins:
 
     Attributes:
         methods: Method classes by name.
+        weightings: Weighting classes by name.
         datasets: Data set classes by name.
         engines: Engine classes by name.
         owners: The owner of every plugin that implements a hook, in loading order.
@@ -80,6 +84,7 @@ class Plugins:
 
     def __init__(self) -> None:
         self.methods: dict[str, type[Method]] = {}
+        self.weightings: dict[str, type[Weighting]] = {}
         self.datasets: dict[str, type[Dataset]] = {}
         self.engines: dict[str, type[Any]] = {}
         self.owners: list[Owner] = []
@@ -91,6 +96,7 @@ class Plugins:
         self._hooks = Hooks()
         self._kinds: tuple[tuple[str, dict[str, Any], Callable[[Any], None]], ...] = (
             ("mtbench_methods", self.methods, check_method),
+            ("mtbench_weightings", self.weightings, check_weighting),
             ("mtbench_datasets", self.datasets, check_dataset),
             ("mtbench_engines", self.engines, check_engine),
         )
@@ -133,7 +139,7 @@ class Plugins:
         self._rest = frozenset(names)
 
     def listeners(self) -> list[str]:
-        """Plugins that do more than offer methods, data sets and engines."""
+        """Plugins that do more than offer methods, weightings, data sets and engines."""
         offers = {hook_name for hook_name, _, _ in self._kinds}
         return [o.plugin for o in self.owners if not offers.issuperset(self._hooks.implemented_by_name(o.plugin))]
 
@@ -150,13 +156,29 @@ class Plugins:
                 raise PluginError(self.warnings[n_warnings])
 
     def method(self, name: str) -> type[Method]:
-        """The method of that name.
+        """The method of that name, or of a name "method+weighting" the method under that weighting.
+
+        Raises:
+            UnknownName: There is none.
+            PluginError: Several plugins offer it.
+            StudyError: The method takes no weighting.
+        """
+        name, sign, rule = name.partition(WITH)
+        method = self._only(name, "method", self.methods)
+        if not sign:
+            return method  # type: ignore[no-any-return]
+        from mtbench.contracts.weighted import weighted
+
+        return weighted(method, self.weighting(rule))
+
+    def weighting(self, name: str) -> type[Weighting]:
+        """The weighting of that name.
 
         Raises:
             UnknownName: There is none.
             PluginError: Several plugins offer it.
         """
-        return self._only(name, "method", self.methods)  # type: ignore[no-any-return]
+        return self._only(name, "weighting", self.weightings)  # type: ignore[no-any-return]
 
     def dataset(self, name: str) -> type[Dataset]:
         """The data set of that name.
@@ -177,7 +199,7 @@ class Plugins:
         return self._only(name, "engine", self.engines, LOCAL_ENGINE)  # type: ignore[no-any-return]
 
     def owner(self, name: str) -> Owner:
-        """Who provides the method, data set or engine of that name.
+        """Who provides the method, weighting, data set or engine of that name.
 
         Raises:
             UnknownName: There is none of that name.
@@ -185,8 +207,18 @@ class Plugins:
         if name not in self._offered:
             self._load_the_rest()
         if name not in self._offered:
-            raise UnknownName.among("method or data set", name, self._offered, "`mtbench list plugins` shows all.")
+            raise UnknownName.among(
+                "method, weighting or data set", name, self._offered, "`mtbench list plugins` shows all."
+            )
         return self._offered[name][0]
+
+    def providers(self, name: str) -> list[Owner]:
+        """Who provides what a name is made of: of "method+weighting" those of both.
+
+        Raises:
+            UnknownName: There is nothing of that name.
+        """
+        return [self.owner(part) for part in name.split(WITH)]
 
     def notify(self, hook_name: str, **kwargs: Any) -> None:
         """Tells every listener of an event, one by one.

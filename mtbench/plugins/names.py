@@ -29,11 +29,13 @@ class Names:
     Attributes:
         fingerprint: Of the distributions that offer plugins and of their files.
         methods: Names of all methods, sorted.
+        weightings: Names of all weightings, sorted.
         datasets: Names of all data sets, sorted.
     """
 
     fingerprint: str
     methods: list[str]
+    weightings: list[str]
     datasets: list[str]
 
 
@@ -75,10 +77,12 @@ def read() -> Names | None:
     """The names as remembered, or None where there are none that can be used."""
     try:
         record = json.loads(cache_file().read_text())
-        names = Names(record["fingerprint"], list(record["methods"]), list(record["datasets"]))
+        names = Names(record["fingerprint"], *(list(record[kind]) for kind in ("methods", "weightings", "datasets")))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    sound = all(isinstance(name, str) for name in (names.fingerprint, *names.methods, *names.datasets))
+    sound = all(
+        isinstance(name, str) for name in (names.fingerprint, *names.methods, *names.weightings, *names.datasets)
+    )
     return names if sound else None
 
 
@@ -107,7 +111,7 @@ def known_names() -> Names:
     if names is None or names.fingerprint != now:
         _refresh()
         names = read()
-    return names or Names(now, [], [])
+    return names or Names(now, [], [], [])
 
 
 def _refresh() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from mtbench.contracts.trials import WITH
 from mtbench.plan.cells import CellResults
 from mtbench.plan.selected import Selected, select
 from mtbench.report.labels import labels
@@ -23,6 +24,11 @@ class Entry:
     def label(self) -> str:
         """For people: method x data set."""
         return f"{self.method} x {self.dataset}"
+
+    @property
+    def weighting(self) -> str | None:
+        """Name of the weighting of its method; None for a method without one."""
+        return self.cell.method.partition(WITH)[2] or None
 
 
 def entries(cells: Sequence[CellResults], rule: str) -> list[Entry]:

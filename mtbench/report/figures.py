@@ -5,46 +5,26 @@ Shapes: a matrix has M rows and N columns.
 
 from __future__ import annotations
 
-import io
-import itertools
 import math
-import warnings
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from mtbench.printable import one_line
-from mtbench.report.matrices import Axis, LearnedMatrix
+from mtbench.report.matrices import LearnedMatrix
+from mtbench.report.pictures import NAMES_UP_TO, label_axis, rendered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import QuadMesh
 
-_STYLE: dict[Any, Any] = {
-    # DejaVu comes with matplotlib: it stands in for characters that the others lack.
-    "font.family": ["sans-serif", "DejaVu Sans"],
-    "font.sans-serif": ["Helvetica", "Helvetica Neue", "Nimbus Sans", "Arial", "Liberation Sans", "DejaVu Sans"],
-    "font.size": 9,
-    "axes.linewidth": 0.6,
-    "svg.fonttype": "none",  # text stays text
-    "pdf.fonttype": 42,
-    "svg.hashsalt": "mtbench",  # the same matrix gives the same bytes
-}
 # Both are perceptually uniform: magma's inverse begins near white, and coolwarm (Moreland) is neutral at 0.
 _MAGNITUDES, _SIGNED = "magma_r", "coolwarm"
 _SIDE = 7.2  # inches that the longer side has room for
 _CELL = (0.13, 0.55)  # inches
 _NUMBERS_UP_TO = 12  # rows and columns of a matrix whose cells show their values
-_NAMES_UP_TO = 60  # labels of an axis that shows them all
-_MAX_NAME = 28
-_WITHOUT_DATE: dict[str, dict[str, Any]] = {
-    "png": {},
-    "svg": {"Date": None},
-    "pdf": {"CreationDate": None},
-}
 
 
 def picture(found: LearnedMatrix, kind: str) -> bytes:
@@ -56,13 +36,7 @@ def picture(found: LearnedMatrix, kind: str) -> bytes:
         found: The matrix.
         kind: "png", "svg" or "pdf".
     """
-    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
-        # A name in a script that no font at hand covers is drawn as boxes; that is no reason to complain.
-        warnings.filterwarnings("ignore", "Glyph .* missing from")
-        figure = _figure(found)
-        out = io.BytesIO()
-        figure.savefig(out, format=kind, dpi=200, bbox_inches="tight", pad_inches=0.08, metadata=_WITHOUT_DATE[kind])
-    return out.getvalue()
+    return rendered(lambda: _figure(found), kind)
 
 
 def _figure(found: LearnedMatrix) -> Figure:
@@ -74,10 +48,10 @@ def _figure(found: LearnedMatrix) -> Figure:
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     # What is not drawn shows as hatching.
     axes.patch.set(hatch="//////", edgecolor="0.75", linewidth=0)
-    mesh = _mesh(axes, found, small=max(m, n) <= _NAMES_UP_TO)
+    mesh = _mesh(axes, found, small=max(m, n) <= NAMES_UP_TO)
     axes.set_title("\n".join(map(one_line, found.title)), loc="left", fontsize=9, parse_math=False)
-    _label(axes, "y", found.rows, found.axis_titles[0], 72 * height / m)
-    _label(axes, "x", found.columns, found.axis_titles[1], 72 * width / n)
+    label_axis(axes, "y", found.rows, found.axis_titles[0], 72 * height / m)
+    label_axis(axes, "x", found.columns, found.axis_titles[1], 72 * width / n)
     if max(m, n) <= _NUMBERS_UP_TO:
         _write_numbers(axes, found, mesh)
     bar = figure.add_axes((1 + 0.15 / width, 0.0, 0.14 / width, 1.0))
@@ -102,24 +76,6 @@ def _mesh(axes: Axes, found: LearnedMatrix, small: bool) -> QuadMesh:
     for side in axes.spines.values():
         side.set_visible(False)
     return mesh
-
-
-def _label(axes: Axes, which: Literal["x", "y"], axis: Axis, title: str, points: float) -> None:
-    """Names of the rows or columns, each of which has so many points; of very many, some."""
-    step = next(m * 10**k for k in itertools.count() for m in (1, 2, 5) if len(axis.labels) <= _NAMES_UP_TO * m * 10**k)
-    at = range(0, len(axis.labels), step)
-    names = [_short(axis.labels[i]) for i in at]
-    upright = which == "y" or max(map(len, names)) <= 2
-    size = min(9.0, max(0.8 * points * step, 4.0))
-    place = axes.set_yticks if which == "y" else axes.set_xticks
-    place([i + 0.5 for i in at], names, fontsize=size, rotation=0 if upright else 90, parse_math=False)
-    axes.tick_params(which, length=0, pad=2)
-    (axes.set_ylabel if which == "y" else axes.set_xlabel)(title)
-
-
-def _short(name: str) -> str:
-    name = one_line(name)
-    return name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…"
 
 
 def _write_numbers(axes: Axes, found: LearnedMatrix, mesh: QuadMesh) -> None:

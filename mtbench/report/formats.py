@@ -12,7 +12,7 @@ from typing import Any
 from mtbench.printable import one_line
 from mtbench.report.escapes import latex, markdown, markdown_sentence
 from mtbench.report.leaderboard import Leaderboard, Row
-from mtbench.report.tables import Table, tables
+from mtbench.report.tables import NOTHING, Table, tables
 
 RECORD_FIELDS = tuple(
     f.name for f in dataclasses.fields(Row) if f.name not in ("by_split", "higher_is_better", "title")
@@ -26,8 +26,8 @@ def as_markdown(board: Leaderboard, per_task: bool = False) -> str:
     for table in tables(board, per_task):
         rows = [[markdown(cell) for cell in row] for row in (table.header, *table.rows)]
         for i in table.best:
-            rows[i + 1][:2] = [f"**{cell.strip()}**" for cell in rows[i + 1][:2]]
-        rule = ["---", *["--:"] * (len(table.header) - 1)]
+            rows[i + 1] = _bold(rows[i + 1], table.n_bold, lambda cell: f"**{cell.strip()}**")
+        rule = ["---"] * table.n_names + ["--:"] * (len(table.header) - table.n_names)
         lines = ["| " + " | ".join(row) + " |" for row in (rows[0], rule, *rows[1:])]
         notes = [f"- {markdown_sentence(note)}" for note in _without_star(table)]
         parts.append("\n".join([f"### {markdown_sentence(table.title)}", "", *lines, "", *notes]))
@@ -42,9 +42,9 @@ def as_latex(board: Leaderboard, per_task: bool = False) -> str:
     for table in tables(board, per_task):
         rows = [[latex(cell) for cell in row] for row in (table.header, *table.rows)]
         for i in table.best:
-            rows[i + 1][:2] = [f"\\textbf{{{cell}}}" for cell in rows[i + 1][:2]]
+            rows[i + 1] = _bold(rows[i + 1], table.n_bold, lambda cell: f"\\textbf{{{cell}}}")
         lines = [" & ".join(row) + r" \\" for row in rows]
-        begin = rf"\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}"
+        begin = rf"\begin{{tabular}}{{{'l' * table.n_names}{'r' * (len(table.header) - table.n_names)}}}"
         comments = [f"% {one_line(line)}" for line in (table.title, *_without_star(table))]
         parts.append("\n".join([*comments, begin, r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"]))
         parts[-1] += "\n\\end{tabular}"
@@ -107,6 +107,11 @@ def _flat(found: Mapping[str, Any]) -> dict[str, Any]:
 
 def _flat_names(name: str) -> Sequence[str]:
     return _GAIN if name == "gain" else (name,)
+
+
+def _bold(row: Sequence[str], n: int, mark: Callable[[str], str]) -> list[str]:
+    """A row whose first n cells are in bold, where they say something."""
+    return [mark(cell) if i < n and cell != NOTHING else cell for i, cell in enumerate(row)]
 
 
 def _without_star(table: Table) -> list[str]:

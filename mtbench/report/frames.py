@@ -24,7 +24,7 @@ _PER_TASK = ("method", "dataset", "split", "task", "metric", "value")
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """What a store holds.
+    """The results of a store as pandas frames.
 
     Test results are of selected trials only: nobody can pick a setting by them.
 
@@ -36,8 +36,8 @@ class Results:
             not say), device, torch, file.
         per_task: Test results of the selected trials: method, dataset, split, task, metric, value (mean over seeds).
         leaderboard: The rows of `mtbench report`, by the data sets' report metrics.
-        other_metrics: The same by further metrics.
-        warnings: What to know before believing them.
+        other_metrics: As `leaderboard`, by the data sets' further metrics (`also_report`).
+        warnings: Cautions that `mtbench report` prints, such as failed trials or values selected at an edge.
     """
 
     trials: DataFrame
@@ -48,13 +48,16 @@ class Results:
 
 
 def load(directory: str | Path, select: str | None = None, baseline: str | None = None) -> Results:
-    """Reads a results store.
+    """Reads a results store into pandas frames.
 
     Args:
         directory: The store.
         select: Name of the selection rule, "per_split" or "across_splits"; None for the one that the store's runs
             name, "per_split" where they do not agree.
         baseline: The method that gains are measured against; None for the data set's single-task method.
+
+    Returns:
+        The frames `trials`, `per_task`, `leaderboard` and `other_metrics`, and the warnings.
 
     Raises:
         StoreError: There is no store, or it is of another format version.

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mtbench.contracts.trials import Status
+from mtbench.contracts.trials import WITH, Status
 from mtbench.errors import UnknownName
 from mtbench.plan.cells import CellResults
 from mtbench.report.cautions import cautions
@@ -59,6 +59,7 @@ class Row:
         by_split: The values behind `mean`.
         higher_is_better: The metric's direction.
         title: The metric in words, with its unit.
+        weighting: Name of the method's weighting; None for a method without one.
     """
 
     method: str
@@ -80,6 +81,13 @@ class Row:
     by_split: Mapping[int, float] = field(repr=False)
     higher_is_better: bool
     title: str
+    weighting: str | None
+
+    @property
+    def method_alone(self) -> str:
+        """The method's label without the weighting."""
+        before, sign, after = self.method.partition(WITH)
+        return self.method if self.weighting is None else before + (sign + after).removeprefix(WITH + self.weighting)
 
 
 @dataclass(frozen=True)
@@ -214,6 +222,7 @@ def _row(entry: Entry, metric: str, rule: str, baseline: Entry | None) -> Row:
         by_split=by_split,
         higher_is_better=cell.higher_is_better(metric),
         title=cell.title(metric),
+        weighting=entry.weighting,
     )
 
 

@@ -22,10 +22,11 @@ class Table:
     Attributes:
         title: The data set, and what is measured.
         header: Names of the columns.
-        rows: Texts, one for each column; the first is a name, the others are set flush right.
+        rows: Texts, one for each column: names, set flush left, then what is set flush right, a score first.
         best: Rows that share the first place.
         notes: How to read it, a sentence each.
         least: Columns that narrow terminals leave out, by index, the least important first; the others always stay.
+        n_names: Columns of names.
     """
 
     title: str
@@ -34,6 +35,12 @@ class Table:
     best: frozenset[int]
     notes: tuple[str, ...]
     least: tuple[int, ...] = ()
+    n_names: int = 1
+
+    @property
+    def n_bold(self) -> int:
+        """Columns in bold in the best rows: the names, and the score."""
+        return self.n_names + 1
 
 
 _LEAST = ("parameters", "s/trial", "trials")
@@ -101,7 +108,9 @@ def _leaderboard_table(rows: Sequence[Row], others: Sequence[Row]) -> Table:
     lead = rows[0]
     scores = [_estimate(row.mean, row.ci95) for row in rows]
     decimals = _decimals(scores)
-    columns = {"method": [row.method for row in rows], _header(lead): _scores(rows, _texts(scores, decimals))}
+    columns = _names(rows)
+    n_names = len(columns)
+    columns[_header(lead)] = _scores(rows, _texts(scores, decimals))
     gains = [(row.gain.mean, row.gain.ci95) if row.gain else None for row in rows]
     baseline = next((row.gain.baseline for row in rows if row.gain), None)
     if baseline:
@@ -131,13 +140,21 @@ def _leaderboard_table(rows: Sequence[Row], others: Sequence[Row]) -> Table:
         tuple(zip(*columns.values(), strict=True)),
         best,
         tuple(_notes(rows, others, refit, bool(best))),
-        _least_first(tuple(columns), f"vs {baseline}"),
+        _least_first(tuple(columns), n_names, f"vs {baseline}"),
+        n_names,
     )
 
 
-def _least_first(columns: Sequence[str], gain: str) -> tuple[int, ...]:
-    """Columns beside name and score, in the order in which narrow terminals leave them out."""
-    rest = [name for name in columns[2:] if name not in (*_LEAST, *_LAST, gain)]
+def _names(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """The columns of names: methods and, where some row has one, weightings."""
+    if all(row.weighting is None for row in rows):
+        return {"method": [row.method for row in rows]}
+    return {"method": [row.method_alone for row in rows], "weighting": [row.weighting or NOTHING for row in rows]}
+
+
+def _least_first(columns: Sequence[str], n_names: int, gain: str) -> tuple[int, ...]:
+    """Columns beside names and score, in the order in which narrow terminals leave them out."""
+    rest = [name for name in columns[n_names + 1 :] if name not in (*_LEAST, *_LAST, gain)]
     order = [*_LEAST, *reversed(rest), *_LAST, *([gain] if gain in columns else [])]
     return tuple(columns.index(name) for name in order)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mtbench.printable import one_line
@@ -49,7 +50,7 @@ def _grid(table: Table) -> RichTable:
 
     grid = RichTable(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for i, name in enumerate(table.header):
-        grid.add_column(Text(name), justify="right" if i else "left", no_wrap=True)
+        grid.add_column(Text(name), justify="left" if i < table.n_names else "right", no_wrap=True)
     for i, row in enumerate(table.rows):
         grid.add_row(*map(Text, row), style="bold" if i in table.best else None)
     return grid
@@ -62,15 +63,15 @@ def _narrowed(table: Table, width: int | None) -> Table:
     columns = [(name, *(row[i] for row in rows)) for i, name in enumerate(header)]
     widths = [widest(column) + _GAP for column in columns]
     if width is None or sum(widths) <= width:
-        return Table(table.title, header, tuple(rows), table.best, table.notes)
+        return replace(table, header=header, rows=tuple(rows))
     most = max(_LEAST_NAME, width // 3)
-    names = [shortened(name, most) for name in columns[0]]
-    widths[0] = widest(names) + _GAP
+    shown = [tuple(shortened(name, most) for name in names) for names in columns[: table.n_names]]
+    widths[: table.n_names] = [widest(names) + _GAP for names in shown]
     kept = columns_that_fit(widths, table.least, width)
     left_out = [name for i, name in enumerate(header) if i not in kept]
-    note = _told(left_out, tuple(names) != columns[0])
-    found = tuple((names[r + 1], *(row[i] for i in kept[1:])) for r, row in enumerate(rows))
-    return Table(table.title, (names[0], *(header[i] for i in kept[1:])), found, table.best, (*table.notes, note))
+    note = _told(left_out, shown != columns[: table.n_names])
+    head, *found = zip(*[*shown, *(columns[i] for i in kept if i >= table.n_names)], strict=True)
+    return replace(table, header=head, rows=tuple(found), notes=(*table.notes, note))
 
 
 def _told(left_out: list[str], shortened_any: bool) -> str:
@@ -84,4 +85,5 @@ def _starred(table: Table) -> list[tuple[str, ...]]:
     """The rows, with a mark behind the best scores; all scores stay aligned."""
     if not table.best:
         return list(table.rows)
-    return [(row[0], row[1] + (" *" if i in table.best else "  "), *row[2:]) for i, row in enumerate(table.rows)]
+    n = table.n_names
+    return [(*row[:n], row[n] + (" *" if i in table.best else "  "), *row[n + 1 :]) for i, row in enumerate(table.rows)]

@@ -5,7 +5,7 @@ Shapes: T tasks; a matrix has M rows and N columns, which may be tasks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,8 @@ import numpy as np
 from mtbench.contracts.trials import StackResult
 from mtbench.errors import StoreError, StudyError, UnknownName
 from mtbench.plan.cells import TrialRow
-from mtbench.report.entries import Entry, called, dataset_names, method_names
+from mtbench.report.entries import Entry
+from mtbench.report.kept import entry_named, results_of, selected_in, task_names
 from mtbench.report.matrices import TRANSFER, LearnedMatrix, axes_of, transfer_directions
 from mtbench.report.reading import read
 from mtbench.store.store import Store
@@ -49,43 +50,13 @@ def learned_matrix(
         UnknownName: There is no such method, data set, matrix or rule.
     """
     found, board = read(directory, rule)
-    entry = _entry(found, method, dataset)
+    entry = entry_named(found, method, dataset)
     row = next(row for row in board.rows if (row.method, row.dataset) == (entry.method, entry.dataset))
-    trials = _selected(entry, split, row.reason)
+    trials = selected_in(entry, split, row.reason)
     kept = _kept(Store.open(directory), entry, trials)
-    names = _task_names(trials)
+    names = task_names(trials)
     name = _name(entry, matrix, kept, names)
     return _averaged(entry, name, kept, names, signed, row.selection)
-
-
-def _entry(found: Sequence[Entry], method: str, dataset: str) -> Entry:
-    """The cell of that method on that data set."""
-    on_data = _named(found, dataset, "data set", "in this store", dataset_names)
-    both = _named(on_data, method, "method", f"on {dataset} in this store", method_names)
-    if len(both) > 1:
-        listed = ", ".join(f"'{entry.method}' on '{entry.dataset}'" for entry in both)
-        raise UnknownName(f"'{method}' on '{dataset}' could be any of {listed}. Name one as it stands here.")
-    return both[0]
-
-
-def _named(
-    found: Sequence[Entry], name: str, kind: str, where: str, names: Callable[[Entry], tuple[str, str]]
-) -> list[Entry]:
-    """The cells that are called so, of which there is at least one."""
-    if some := called(found, name, names):
-        return some
-    raise UnknownName.among(kind, name, {label for entry in found for label in names(entry)}, where=where)
-
-
-def _selected(entry: Entry, split: int | None, reason: str | None) -> list[TrialRow]:
-    trials = list(entry.selected.final)
-    if not trials:
-        raise StoreError(f"{entry.label} has no selected trial, so nothing learned to show: {reason}")
-    splits = sorted({trial.candidate.split for trial in trials})
-    if split is not None and split not in splits:
-        listed = ", ".join(map(str, splits))
-        raise StudyError(f"--split must be one in which {entry.label} has a selected trial ({listed}); found {split}.")
-    return [trial for trial in trials if split in (None, trial.candidate.split)]
 
 
 def _kept(store: Store, entry: Entry, trials: Sequence[TrialRow]) -> list[_Kept]:
@@ -94,11 +65,7 @@ def _kept(store: Store, entry: Entry, trials: Sequence[TrialRow]) -> list[_Kept]
     Raises:
         StoreError: None kept anything, or a file cannot be read.
     """
-    stacks = {path: store.read(path) for path in dict.fromkeys(trial.stack.path for trial in trials)}
-    for trial in trials:
-        if stacks[trial.stack.path].trials[trial.row].id != trial.candidate.id:
-            name = trial.stack.path.name
-            raise StoreError(f"{name}: its summary is not that of its columns; `mtbench store verify` says more.")
+    stacks = results_of(store, trials)
     kept: list[_Kept] = [(t.candidate.split, _matrices(stacks[t.stack.path], t.row)) for t in trials]
     if any(learned for _, learned in kept):
         return kept
@@ -120,18 +87,6 @@ def _matrices(result: StackResult, row: int) -> dict[str, Array]:
         elif array.ndim == 3:
             found |= {f"{name}.{i}": matrix for i, matrix in enumerate(array)}
     return {name: matrix for name, matrix in found.items() if matrix.size}
-
-
-def _task_names(trials: Sequence[TrialRow]) -> tuple[str, ...]:
-    """The tasks' names; numbers where they differ between splits."""
-    named = {tuple(map(_printable, trial.stack.provenance.get("task_names", ()))) for trial in trials}
-    longest = max(named, key=len)
-    return longest if len(named) == 1 else tuple(map(str, range(len(longest))))
-
-
-def _printable(name: object) -> str:
-    """A name as it can be shown: a foreign store may hold anything."""
-    return "".join(c if c.isprintable() else " " for c in str(name))
 
 
 def _name(entry: Entry, wanted: str | None, kept: Sequence[_Kept], names: tuple[str, ...]) -> str:

@@ -43,8 +43,7 @@ class Facts:
         metrics = {m.name: m for m, _ in map(named_metric, named)}
         return {
             **self._code,
-            "method_plugin": _credit(self._plugins.owner(planned.cell.method)),
-            "dataset_plugin": _credit(self._plugins.owner(planned.cell.dataset)),
+            **{field: _credit(owner) for field, owner in _owners(planned.cell, self._plugins)},
             "engine": self._engine,
             "dtype": planned.cell.recipe.dtype,
             "selection_metric": dataset.selection_metric,
@@ -122,12 +121,17 @@ def changed_content(cells: Sequence[PlannedCell], stacks: Iterable[StackColumns]
 def _changed_since(stack: StackColumns, cell: Cell, plugins: Plugins) -> list[Owner]:
     """The plugin files that were not the same when a stack was trained, each once."""
     changed: list[Owner] = []
-    for field, name in (("method_plugin", cell.method), ("dataset_plugin", cell.dataset)):
-        owner = plugins.owner(name)
+    for field, owner in _owners(cell, plugins):
         _, known, digest = str(stack.provenance.get(field)).rpartition(_DIGEST)
         if owner.distribution == FILE and known and digest != owner.version and owner not in changed:
             changed.append(owner)
     return changed
+
+
+def _owners(cell: Cell, plugins: Plugins) -> list[tuple[str, Owner]]:
+    """Who provides a cell's parts, each with the field of the provenance that says so."""
+    found = zip(("method_plugin", "weighting_plugin"), plugins.providers(cell.method), strict=False)
+    return [*found, ("dataset_plugin", plugins.owner(cell.dataset))]
 
 
 def _credit(owner: Owner) -> str:

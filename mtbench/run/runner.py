@@ -197,7 +197,7 @@ class Runner:
 
     def _providers(self, cell: Cell) -> tuple[tuple[Path, ...], tuple[str, ...]]:
         """The plugin files, and the installed plugins, that offer a cell's method and data set."""
-        owners = [self._plugins.owner(name) for name in (cell.method, cell.dataset)]
+        owners = [owner for name in (cell.method, cell.dataset) for owner in self._plugins.providers(name)]
         named = {owner.plugin for owner in owners if owner.distribution == FILE}
         files = tuple(path for path in self._study.plugins if str(path) in named)
         return files, tuple(dict.fromkeys(owner.plugin for owner in owners if owner.distribution != FILE))

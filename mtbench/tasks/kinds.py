@@ -15,24 +15,36 @@ Array = NDArray[Any]
 
 
 class TaskKind(StrEnum):
-    """What a task predicts; fixes its loss, its outputs and its label columns."""
+    """What a task predicts. It fixes the task's outputs, label columns and loss.
 
-    BINARY = "binary"  # one output (a logit), one label column (0 or 1)
-    MULTICLASS = "multiclass"  # C_t outputs (logits), one label column (the class index)
-    MULTILABEL = "multilabel"  # C_t outputs (logits), C_t label columns (0 or 1)
-    REGRESSION = "regression"  # C_t outputs, C_t label columns
+    Attributes:
+        BINARY: One output (a logit), one label column (0 or 1), logistic loss.
+        MULTICLASS: C_t outputs (logits), one label column (the class, 0 to C_t - 1), cross-entropy.
+        MULTILABEL: C_t outputs (logits), C_t label columns (0 or 1), logistic loss.
+        REGRESSION: C_t outputs, C_t label columns (any finite number), squared loss.
+    """
+
+    BINARY = "binary"
+    MULTICLASS = "multiclass"
+    MULTILABEL = "multilabel"
+    REGRESSION = "regression"
 
 
 class Layout(StrEnum):
-    """How rows and tasks meet."""
+    """Whether tasks share their rows or each has rows of its own.
 
-    SHARED = "shared"  # every row has a label for every task, or NaN for "no label"
-    OWN = "own"  # every row belongs to one task
+    Attributes:
+        SHARED: Every row has a label for every task, or NaN for "no label".
+        OWN: Every row belongs to one task.
+    """
+
+    SHARED = "shared"
+    OWN = "own"
 
 
 @dataclass(frozen=True)
 class Task:
-    """One supervised problem.
+    """One of the predictions that a problem asks for: its name, its kind and how many outputs it has.
 
     Attributes:
         name: Unique within its problem.
@@ -61,7 +73,7 @@ class Task:
 
     @property
     def n_labels(self) -> int:
-        """Label columns: one, but C_t for multilabel and regression tasks."""
+        """D_t, the number of label columns: C_t for multilabel and regression tasks, else 1."""
         return self.n_outputs if self.kind in (TaskKind.MULTILABEL, TaskKind.REGRESSION) else 1
 
 

@@ -20,11 +20,13 @@ _SAMPLED = 2**20  # numbers of an array that its checksum takes in
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Rows of a larger array, such as a memory-mapped image cache, that parts and splits share without a copy.
+    """Some rows of a larger array, such as a memory-mapped image cache, that parts and splits share without a copy.
+
+    Indexing gives the rows as an array: `rows[3:5]` is `base[index[3:5]]`.
 
     Attributes:
-        base: [N, ...].
-        index: int64 [n], the rows of it that are meant, in order.
+        base: [N, ...], the larger array.
+        index: int64 [n], numbers of the selected rows, in order.
     """
 
     base: Array
@@ -37,17 +39,17 @@ class Rows:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the base."""
+        """Type of the base's numbers."""
         return self.base.dtype
 
     @property
     def ndim(self) -> int:
-        """Of the base."""
+        """Number of axes, as of the base."""
         return self.base.ndim
 
     @property
     def place(self) -> tuple[object, ...]:
-        """Where the base lies in memory: equal for the rows of one array, whatever views of it they hold."""
+        """Address, shape, strides and type of the base: equal for `Rows` of the same array."""
         base = self.base
         return base.__array_interface__["data"][0], base.shape, base.strides, base.dtype.str
 
@@ -92,11 +94,11 @@ class Part:
 
     @property
     def is_image(self) -> bool:
-        """Whether inputs are images of bytes, to be taken as fractions of 255."""
+        """Whether inputs are images of bytes (uint8), whose values are divided by 255 before use."""
         return self.inputs.dtype == np.uint8 and self.inputs.ndim in (3, 4)
 
     def fingerprint(self) -> int:
-        """A checksum of labels, tasks and inputs; of large arrays, of rows that are spread over them."""
+        """A CRC-32 of labels, tasks and inputs; of large arrays it reads a sample of the rows."""
         found = 0
         for array in (self.labels, self.task, self.inputs):
             if array is not None:
@@ -105,12 +107,23 @@ class Part:
         return found
 
     def joined(self, other: Part) -> Part:
-        """Both parts' rows, this part's first."""
+        """A part with the rows of both, this part's first.
+
+        Args:
+            other: A part of the same layout and shape of rows.
+        """
         task = None if self.task is None or other.task is None else np.concatenate([self.task, other.task])
         return Part(_joined(self.inputs, other.inputs), np.concatenate([self.labels, other.labels]), task)
 
     def numbers(self, key: Any = slice(None)) -> Array:
-        """Inputs of some rows as float32 [n, ...], images as fractions of 255."""
+        """Inputs of some rows as numbers a model takes.
+
+        Args:
+            key: Which rows: a slice, or an array of row numbers; all of them unless given.
+
+        Returns:
+            float32 [n, ...], images as values / 255.
+        """
         found = np.asarray(self.inputs[key])
         return found.astype(np.float32) / np.float32(255) if self.is_image else found.astype(np.float32)
 

@@ -24,7 +24,9 @@ REQUIRED_PARTS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Problem:
-    """One data set, one split. It checks itself, and its arrays cannot be written to.
+    """One split of a data set: tasks, and the rows they are learned and judged on.
+
+    It checks itself where it is made, and its arrays cannot be written to.
 
     Attributes:
         dataset: Name of the data set.
@@ -98,7 +100,7 @@ class Problem:
 
     @property
     def n_tasks(self) -> int:
-        """T."""
+        """T, the number of tasks."""
         return len(self.tasks)
 
     @cached_property
@@ -118,12 +120,12 @@ class Problem:
 
     @property
     def layout(self) -> Layout:
-        """Shared or own inputs."""
+        """Whether tasks share their rows or have rows of their own."""
         return Layout.SHARED if self.parts["train"].task is None else Layout.OWN
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one row."""
+        """Shape of one row of the inputs, such as (d,), (H, W) or (C, H, W)."""
         return tuple(self.parts["train"].inputs.shape[1:])
 
     @property
@@ -132,11 +134,18 @@ class Problem:
         return int(np.prod(self.input_shape))
 
     def only(self, *kinds: TaskKind) -> bool:
-        """Whether all tasks are of these kinds."""
+        """Whether every task is of one of these kinds."""
         return all(task.kind in kinds for task in self.tasks)
 
     def missing(self, part: Part) -> Array | None:
-        """Where a label that its task asks for is missing, bool as the labels [n, D]; None where none is."""
+        """Which labels are missing that a task asks for.
+
+        Args:
+            part: A part of this problem.
+
+        Returns:
+            bool, of the shape of `part.labels`; None where no label is missing.
+        """
         gaps = np.isnan(part.labels)
         if part.task is not None and gaps.any():
             widths = np.array([task.n_labels for task in self.tasks])
@@ -144,7 +153,15 @@ class Problem:
         return gaps if gaps.any() else None
 
     def labelled(self, part: Part, t: int) -> tuple[Array, Array]:
-        """Rows of task t with at least one label, int64 [n_t], and their labels, [n_t, D_t], NaN for those missing."""
+        """The rows of task t that have at least one label, and these labels.
+
+        Args:
+            part: A part of this problem.
+            t: Index of the task.
+
+        Returns:
+            Row numbers, int64 [n_t], and labels [n_t, D_t], NaN for those missing.
+        """
         if part.task is None:
             rows, labels = np.arange(part.n_rows), part.labels[:, self.label_slices[t]]
         else:
@@ -154,7 +171,14 @@ class Problem:
         return (rows, labels) if known.all() else (rows[known], labels[known])
 
     def task_sizes(self, part: str = "train") -> Array:
-        """N_t, the rows of a part in which each task has at least one label, int64 [T]."""
+        """N_t: how many rows of a part have at least one label of each task.
+
+        Args:
+            part: Name of the part.
+
+        Returns:
+            int64 [T].
+        """
         rows = self.parts[part]
         known = ~np.isnan(rows.labels)
         if rows.task is not None:
@@ -162,7 +186,14 @@ class Problem:
         return np.array([known[:, s].any(1).sum() for s in self.label_slices])
 
     def task_examples(self, part: str = "train") -> Array:
-        """Examples of what each task is about, int64 [T]: its labelled rows; of a binary task those labelled 1."""
+        """As `task_sizes`, but of a binary task only the rows labelled 1.
+
+        Args:
+            part: Name of the part.
+
+        Returns:
+            int64 [T].
+        """
         sizes = self.task_sizes(part)
         rows = self.parts[part]
         for t, task in enumerate(self.tasks):
@@ -174,9 +205,9 @@ class Problem:
         return sizes
 
     def changed(self) -> str | None:
-        """The name of a part whose arrays are not what they were when it was checked, or None.
+        """The name of a part whose arrays have changed since they were checked, or None.
 
-        They cannot be written to, but torch tensors that share their memory can.
+        Arrays cannot be written to, but torch tensors that share their memory can.
         """
         return next((name for name, part in self.parts.items() if part.fingerprint() != part.content), None)
 
@@ -186,7 +217,7 @@ class Problem:
         return replace(self, parts={**self.parts, "train": joined})
 
     def without_test(self) -> Problem:
-        """What a method is handed: the training and validation part, and nothing that is known of the test rows."""
+        """The problem as a method receives it: training and validation part, no test rows, no `truth`."""
         return HandedProblem(self.dataset, self.split, self.tasks, {n: self.parts[n] for n in HandedProblem.required})
 
 

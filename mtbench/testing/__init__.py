@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mtbench.testing.datasets import DatasetContract
     from mtbench.testing.methods import MethodContract
+    from mtbench.testing.weightings import WeightingContract
 
-_HOMES = {"DatasetContract": "mtbench.testing.datasets", "MethodContract": "mtbench.testing.methods"}
+_HOMES = {
+    "DatasetContract": "mtbench.testing.datasets",
+    "MethodContract": "mtbench.testing.methods",
+    "WeightingContract": "mtbench.testing.weightings",
+}
 
-__all__ = ["DatasetContract", "MethodContract"]
+__all__ = ["DatasetContract", "MethodContract", "WeightingContract"]
 
 
 def __getattr__(name: str) -> Any:

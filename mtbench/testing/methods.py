@@ -27,6 +27,7 @@ from mtbench.plan.grid import hyperparameters
 from mtbench.plan.search import settings
 from mtbench.plugins.checks import check_method
 from mtbench.tasks import Array, Problem
+from mtbench.testing.ownership import Gradients, moved, parameter_axes, task_gradients, trespasses, wrongly_shared
 from mtbench.testing.problems import MINIATURES, CompleteRegression, Miniature, SharedRegression, miniature_trials
 from mtbench.training import train_stack
 from mtbench.training.data import PartData, batch_of
@@ -83,6 +84,25 @@ class MethodContract:
         used = [gradient for gradient in gradients if gradient is not None]
         assert used, "the objective depends on no parameter"
         assert all(torch.isfinite(gradient).all() for gradient in used)
+
+    def test_terms_are_a_loss_of_each_task_and_a_penalty(self, dataset: Miniature) -> None:
+        method, (model, batch, params) = self._method_with_terms(), self._prepared(dataset)
+        terms, n_tasks = method.terms(model, batch, params), batch.problem.n_tasks
+        found = tuple(terms.tasks.shape)
+        assert found == (n_tasks,), f"terms.tasks must be a loss of each task, [{n_tasks}]; found shape {found}"
+        found = tuple(terms.penalty.shape)
+        assert found == (), f"terms.penalty must be a scalar tensor; found shape {found}"
+        torch.testing.assert_close(method.objective(model, batch, params), terms.tasks.sum() + terms.penalty)
+
+    def test_what_belongs_to_one_task_is_reached_by_no_other_tasks_loss(self, dataset: Miniature) -> None:
+        gradients, axes, problem = self._reached(dataset)
+        wrong = trespasses(gradients, axes, problem)
+        assert not wrong, f"task_axes names what other tasks use as well: {'; '.join(wrong)}"
+
+    def test_what_only_one_task_uses_is_said_to_belong_to_it(self, dataset: Miniature) -> None:
+        gradients, axes, problem = self._reached(dataset)
+        wrong = wrongly_shared(gradients, axes, problem)
+        assert not wrong, f"task_axes leaves out what belongs to one task: {'; '.join(wrong)}"
 
     def test_model_gives_the_outputs_of_all_tasks(self, dataset: Miniature) -> None:
         model, batch, _ = self._prepared(dataset)
@@ -190,6 +210,17 @@ class MethodContract:
         if not isinstance(method, GradientMethod):
             pytest.skip("it has no objective")
         return method
+
+    def _method_with_terms(self) -> GradientMethod:
+        method = self._gradient_method()
+        if type(method).terms is GradientMethod.terms:
+            pytest.skip("its objective is no sum of task losses and a penalty")
+        return method
+
+    def _reached(self, dataset: Miniature) -> tuple[Gradients, dict[str, int], Problem]:
+        """The gradients of the task losses, away from the start, and what is said to belong to one task."""
+        method, (model, batch, params) = self._method_with_terms(), self._prepared(dataset)
+        return task_gradients(method, moved(model), batch, params), parameter_axes(method, model), batch.problem
 
     def _prepared(self, dataset: Miniature) -> tuple[torch.nn.Module, Batch, Any]:
         """A fresh model in float64, all training rows as one batch, and the default hyperparameters as tensors."""

@@ -5,8 +5,9 @@ Shapes: K trials of the stack, R of them still held, P parameters, S streams (sp
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -28,7 +29,10 @@ from mtbench.training.optimisers import clip_, optimiser_for
 from mtbench.training.progress import EpochListener, Progress
 from mtbench.training.stacked import PretrainedWeights, StackedModels, StackState
 from mtbench.training.trainer import StackTraining
+from mtbench.training.weighting import ByRows, TaskWeighting
 
+_ROWS_FROM = 32  # tasks from which gradients are taken row by row where that is possible
+_ROWS_UP_TO = 2**22  # numbers that the gradients of a batch's rows, taken one by one, may have in a trial
 _LEAVE = 0.75  # finished trials are taken out once this share or less of those held still trains
 
 
@@ -77,6 +81,9 @@ class GradientStack(StackTraining):
         self.progress.seconds += (time.perf_counter() - started) / len(trials)
         rates = torch.tensor([float(t.params[LEARNING_RATE]) for t in trials], device=device, dtype=self._dtype)
         self._optimiser = optimiser_for(self._recipe, self._state.theta, rates, self.models.rate_factors)
+        self._weighting: TaskWeighting | None = None
+        if method.weighting is not None:
+            self._weighting = TaskWeighting(method, self.models, self._state, self._problems[0], rates, self._recipe)
         one_of_each = list(streams.values())
         train = self.part("train")
         self._batches = Batches(self._problems, one_of_each, self._stream_split, train, self._recipe, device)
@@ -142,6 +149,8 @@ class GradientStack(StackTraining):
             if step == max_steps:
                 break
             total += self._step(state, columns, shared, recipe.decay_factor**decays)
+        if self._weighting is not None:
+            self._weighting.end_epoch(state.hyper)
         return total
 
     def measure(self, n_steps: int) -> None:
@@ -167,23 +176,61 @@ class GradientStack(StackTraining):
 
     def _step(self, state: StackState, columns: Columns, shared: bool, scale: float) -> Tensor:
         leaves = self.models.leaves(state.theta)
-        objective = self._objective(leaves, state, columns, shared)
-        gradients = torch.autograd.grad(objective.sum(), list(leaves.values()), materialize_grads=True)
+        if self._weighting is None:
+            objective = self._objective(leaves, state, columns, shared)
+            gradients = torch.autograd.grad(objective.sum(), list(leaves.values()), materialize_grads=True)
+            update = None
+        else:
+            terms = self._terms(leaves, state, columns, shared)
+            by_rows = self._by_rows(state, columns, shared)
+            update = self._weighting.update(leaves, terms, state.hyper, columns["key"], by_rows)
+            objective, gradients = update.objective, tuple(update.gradient[name] for name in leaves)
         if len(self._gradient) != len(objective):
             self._gradient = torch.empty_like(state.theta)
         # Into the same memory in every step: where parameters are many, new memory takes longer than the copy.
         gradient = torch.cat([g.reshape(len(objective), -1) for g in gradients], 1, out=self._gradient)
         clip_(gradient, self._recipe.clip_norm)
         self._optimiser.step(state.theta, gradient, scale)
+        if self._weighting is not None and update is not None:
+            self._weighting.learn(update.learned, scale)
+            if self._weighting.sees_losses_after:
+                self._tell_losses_after(terms["tasks"].detach(), state, columns, shared)
         self._steps += 1
         if self._method.update_every and self._steps % self._method.update_every == 0:
             self.models.after_step(state, columns, shared, self._batches.per_task)
         return objective.detach()
 
-    def _objective(self, leaves: Mapping[str, Tensor], state: StackState, columns: Columns, shared: bool) -> Tensor:
-        """The objectives [R]; in the first step with the errors an author needs."""
+    def _terms(
+        self, leaves: Mapping[str, Tensor], state: StackState, columns: Columns, shared: bool
+    ) -> dict[str, Tensor]:
+        """The objectives in parts; in the first step with the errors an author needs."""
+        with self._telling_what_does_not_map():
+            terms = self.models.terms(leaves, state, columns, shared, self._batches.per_task)
+        if not self._steps:
+            check_graph(self._method, terms["tasks"])
+        return terms
+
+    def _by_rows(self, state: StackState, columns: Columns, shared: bool) -> ByRows | None:
+        """Gradients of all tasks in one pass, where rows belong to tasks and a network for each row has room."""
+        n_tasks = self._problems[0].n_tasks
+        if "task" not in columns or n_tasks < _ROWS_FROM or columns["task"].shape[-1] * self.n_parameters > _ROWS_UP_TO:
+            return None
+        return lambda names: self.models.row_gradients(names, state, columns, shared)
+
+    def _tell_losses_after(self, before: Tensor, state: StackState, columns: Columns, shared: bool) -> None:
+        """Tells the weighting the losses of a batch before and after a step."""
+        assert self._weighting is not None
+        # Running statistics see a batch once: copies of them are moved on here, and left.
+        spare = StackState(state.theta, {name: b.clone() for name, b in state.buffers.items()}, state.hyper)
+        with torch.no_grad():
+            terms = self.models.terms(self.models.leaves(state.theta), spare, columns, shared, self._batches.per_task)
+        self._weighting.after_step(before, terms["tasks"], state.hyper)
+
+    @contextlib.contextmanager
+    def _telling_what_does_not_map(self) -> Iterator[None]:
+        """Says so where an operation of a method cannot be mapped over trials: in the first step of several."""
         try:
-            objective = self.models.objective(leaves, state, columns, shared, self._batches.per_task)
+            yield
         except (RuntimeError, NotImplementedError, ValueError) as error:
             if self._steps or len(self._held) == 1 or is_out_of_memory(error):
                 raise
@@ -191,6 +238,11 @@ class GradientStack(StackTraining):
                 f"The objective of method '{self._method.name}' must map over trials, but an operation in it does not: "
                 f"{str(error).splitlines()[0]} Use tensor operations throughout, or set `stackable = False`."
             ) from error
+
+    def _objective(self, leaves: Mapping[str, Tensor], state: StackState, columns: Columns, shared: bool) -> Tensor:
+        """The objectives [R]; in the first step with the errors an author needs."""
+        with self._telling_what_does_not_map():
+            objective = self.models.objective(leaves, state, columns, shared, self._batches.per_task)
         if objective.shape != (len(self._held),):
             raise PluginError(
                 f"The objective of method '{self._method.name}' must be a scalar; found shape "
@@ -208,6 +260,9 @@ class GradientStack(StackTraining):
         finite = np.isfinite(loss) & torch.isfinite(self._state.theta).all(1).cpu().numpy()
         state.note("epoch", self._active, epoch)
         state.note("loss", self._active, loss[active])
+        if self._weighting is not None:
+            for name, values in self._weighting.history().items():
+                state.note(name, self._active, values[active])
         stale = np.zeros(len(held), bool)
         if self._refit:
             better = active & finite & (self._limit[held] == epoch)
@@ -258,6 +313,8 @@ class GradientStack(StackTraining):
         }
         if self._own is not None:
             arrays["own"] = self._own.best
+        if self._weighting is not None:
+            arrays |= {f"weighting/{name}": value for name, value in self._weighting.tensors().items()}
         plain = {name: v.cpu().numpy() if isinstance(v, Tensor) else v for name, v in arrays.items()}
         return plain, {"batches": self._batches.state(), "random": _random_state()}
 
@@ -276,6 +333,8 @@ class GradientStack(StackTraining):
         self._epoch, self._steps = (int(count) for count in arrays["counts"])
         if self._own is not None:
             self._own.best = arrays["own"]
+        if self._weighting is not None:
+            self._weighting.restore(of("weighting/"))
         self._batches.restore(texts["batches"])
         _set_random_state(texts["random"])
 
@@ -325,6 +384,8 @@ class GradientStack(StackTraining):
             keep = torch.as_tensor(np.flatnonzero(np.isin(self._held, self._active)), device=self._device)
             self._state = self._state.select(keep)
             self._optimiser.select(keep)
+            if self._weighting is not None:
+                self._weighting.select(keep)
             self._held = self._active.copy()
 
 

@@ -48,8 +48,8 @@ class Progress:
         return cls(initial.clone(), np.full(k, np.nan), np.zeros(k, np.int64), np.zeros(k, bool), np.zeros(k))
 
     def note(self, name: str, trials: Array, values: Array | float) -> None:
-        """Adds one look's values of some trials to the history."""
-        row = np.full(len(self.best), np.nan)
+        """Adds one look's values of some trials, [..., ] or [..., T], to the history."""
+        row = np.full((len(self.best), *np.shape(values)[1:]), np.nan)
         row[trials] = values
         self.history.setdefault(name, []).append(row)
 

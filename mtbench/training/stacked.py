@@ -30,8 +30,18 @@ from mtbench.errors import PluginError
 from mtbench.nn.batch_norm import take_any_batch
 from mtbench.nn.vmap_operations import aligned
 from mtbench.tasks import Array, Problem
-from mtbench.training.author_checks import check_model, check_names, mixed_dtypes, tensor_objective
+from mtbench.training.author_checks import (
+    broken_promise,
+    check_model,
+    check_names,
+    checked_terms,
+    mixed_dtypes,
+    tensor_objective,
+)
 from mtbench.training.data import Columns, batch_of
+
+_OF_BATCHES = ("n_train", "n_examples", "key")
+"""Columns of a batch that are not of its rows."""
 
 _NOT_PLUGINS = (Path(__file__).parents[1], Path(torch.__file__).parent)
 
@@ -110,6 +120,7 @@ class StackedModels:
 
     Attributes:
         initial: The freshly initialised state of the trials it was made from.
+        params: The trials' common hyperparameters, with plain numbers.
         ramped: Names of the hyperparameters that a recipe's ramp applies to.
         rate_factors: What each parameter's learning rate is multiplied by, [P]; None where the method names none.
     """
@@ -146,10 +157,11 @@ class StackedModels:
             for name, known in describe(method.Params).items()
             if known.stackable
         }
-        self._params = method_params(method, trials[0])
+        self.params = method_params(method, trials[0])
         self.ramped = [name for name, known in describe(method.Params).items() if known.ramped]
         self.initial = StackState(theta, buffers, hyper)
         self.rate_factors = self._rate_factors(method.learning_rate_factors(models[0]))
+        self._task_axes = method.task_axes(models[0])
 
     @property
     def n_parameters(self) -> int:
@@ -213,6 +225,94 @@ class StackedModels:
         with self._autocast:
             found: Tensor = self._map("objective", leaves, state, columns, shared, per_task)
         return found.to(state.theta.dtype)
+
+    def terms(
+        self, leaves: Mapping[str, Tensor], state: StackState, columns: Columns, shared: bool, per_task: int = 0
+    ) -> dict[str, Tensor]:
+        """The objectives in parts, where the method gives `terms`; arguments as in `objective`.
+
+        Returns:
+            "tasks", the task losses [R, T]; "penalty" [R]; "present" [R, T], 1 for tasks with labels in the batch.
+        """
+        self._set_mode(training=True)
+        with self._autocast:
+            found: dict[str, Tensor] = self._map("terms", leaves, state, columns, shared, per_task)
+        return {name: value.to(state.theta.dtype) for name, value in found.items()}
+
+    def row_gradients(
+        self, names: Sequence[str], state: StackState, columns: Columns, shared: bool
+    ) -> dict[str, Tensor]:
+        """Gradients of the task losses where every row belongs to one task, in one pass, not one for each task.
+
+        Every row goes through a network of its own, all equal; the gradient of a task's loss is the mean over its rows,
+        weighted by their labels. So it is right only where no row's outputs depend on the others of the batch.
+
+        Args:
+            names: Of the parameters that gradients are taken by.
+            state: Parameters, buffers (which stay as they are) and hyperparameters.
+            columns: The batch, [R, B, ...], or [B, ...] where all trials share it.
+            shared: Which of the two.
+
+        Returns:
+            By name, [R, T, ...].
+        """
+        n_trials, n_rows = len(state.theta), columns["task"].shape[-1]
+        views = self._views(state.theta)
+        wanted = {n: views[n][:, None].expand(-1, n_rows, *self._shapes[n]).requires_grad_() for n in names}
+        spare = {n: b[:, None].repeat(1, n_rows, *[1] * (b.ndim - 1)) for n, b in state.buffers.items()}
+        rest = {n: view for n, view in views.items() if n not in wanted}
+        of_rows = {n: c for n, c in columns.items() if n not in _OF_BATCHES}
+        of_batch = {n: c for n, c in columns.items() if n in _OF_BATCHES}
+
+        def run(own: Columns, rest: Columns, hyper: Columns, row: Columns, batch: Columns) -> Tensor:
+            held = {"model." + name: value for name, value in {**own, **rest}.items()}
+            one = {**{name: value[None] for name, value in row.items()}, **batch}
+            inputs = ("terms", one, dataclasses.replace(self.params, **hyper), 0)
+            return functional_call(self._probe, held, inputs, tie_weights=self._tied)["tasks"].sum()  # type: ignore[no-any-return]
+
+        over_rows = vmap(run, in_dims=(0, None, None, 0, None))
+        batch = (of_rows, of_batch)
+        self._set_mode(training=True)
+        with self._autocast:
+            if n_trials == 1:
+                batch = batch if shared else (_first(of_rows), _first(of_batch))
+                losses = over_rows(_first({**wanted, **spare}), _first(rest), _first(state.hyper), *batch)
+            else:
+                over_trials = vmap(over_rows, in_dims=(0, 0, 0, *[None if shared else 0] * 2))
+                losses = over_trials({**wanted, **spare}, rest, state.hyper, *batch)
+        found = torch.autograd.grad(losses.sum(), list(wanted.values()), materialize_grads=True)
+        share = self._shares(columns).expand(n_trials, -1, -1)
+        return {
+            name: (share.mT @ rows.flatten(2)).view(n_trials, -1, *self._shapes[name])
+            for name, rows in zip(wanted, found, strict=True)
+        }
+
+    def _shares(self, columns: Columns) -> Tensor:
+        """What a row's loss counts for in the mean loss of each task: [R, B, T], or [1, B, T] of a shared batch."""
+        n_tasks = columns["n_train"].shape[-1]
+        labels = columns["mask"].sum(-1) if "mask" in columns else torch.ones_like(columns["task"])
+        own = torch.nn.functional.one_hot(columns["task"], n_tasks).to(self.initial.theta.dtype) * labels[..., None]
+        share: Tensor = own / own.sum(-2, keepdim=True).clamp(min=1.0)
+        return share if share.ndim == 3 else share[None]
+
+    def shared_sizes(self, n_tasks: int, n_outputs: int) -> dict[str, int]:
+        """How many numbers a model has of each parameter that tasks share, which `task_axes` does not name.
+
+        Raises:
+            PluginError: It names something that is no parameter, or an axis that is not of tasks or outputs.
+        """
+        axes = self._task_axes
+        own = {}
+        for at, axis in axes.items():
+            names = [name for name in self._shapes if not at or name == at or name.startswith(at + ".")]
+            check_names(self._probe.method, "task_axes", [] if names else [at], list(self._shapes))
+            for name in names:
+                shape = self._shapes[name]
+                if not (0 <= axis < len(shape) and shape[axis] in (n_tasks, n_outputs)):
+                    must = f"must name axes of {n_tasks} tasks or {n_outputs} outputs"
+                    raise broken_promise(self._probe.method, "task_axes", must, f"axis {axis} of '{name}' {shape}")
+                own[name] = axis
+        return {name: size for name, size in zip(self._shapes, self._sizes, strict=True) if name not in own}
 
     def predict(self, state: StackState, columns: Columns, per_task: int = 0) -> Tensor:
         """Outputs for rows [B, ...] that all trials share, of each row's own task in the own layout: [R, B, O or C]."""
@@ -288,7 +388,7 @@ class StackedModels:
         per_task: int,
     ) -> Any:
         tensors = {"model." + name: value for name, value in {**parameters, **state.buffers}.items()}
-        run = _caller(self._probe, what, self._params, per_task, self._tied)
+        run = _caller(self._probe, what, self.params, per_task, self._tied)
         if len(state.theta) == 1:
             # One trial alone needs no mapping, and mapping costs: run the model as it is, and add the axis back.
             tensors = _first(tensors)
@@ -329,6 +429,8 @@ class _Probe(nn.Module):
             return batch.own_outputs(batch.checked(self.model(batch)))
         if what == "after_step":
             return dict(self.method.after_step(self.model, batch, params))
+        if what == "terms":
+            return checked_terms(self.method, self.method.terms(self.model, batch, params), batch)
         return tensor_objective(self.method, self.method.objective(self.model, batch, params))
 
 
@@ -362,7 +464,7 @@ def _channels_last(value: Tensor) -> Tensor:
 
 def _repeated(column: Tensor, name: str, n: int) -> Tensor:
     """A column of a batch with every row n times, neighbours; sizes of tasks as they are."""
-    return column if name in ("n_train", "n_examples") else column.repeat_interleave(n, 0)
+    return column if name in _OF_BATCHES else column.repeat_interleave(n, 0)
 
 
 class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, hookimpl, tunable
+from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, Terms, hookimpl, tunable
 from mtbench.nn.backbones import backbone_support
 from mtbench.nn.shallow import BackboneNet
 
@@ -54,13 +54,13 @@ class CNN(GradientMethod):
         """The recipe's backbone and a dense head."""
         return BackboneNet(problem, recipe)
 
-    def objective(self, model: BackboneNet, batch: Batch, params: CNNParams) -> Tensor:
-        """T times the mean loss over rows, + lambda / 2 (|below|^2 + |S|_F^2).
+    def terms(self, model: BackboneNet, batch: Batch, params: CNNParams) -> Terms:
+        """T times what each task adds to the mean loss over rows, and lambda / 2 (|below|^2 + |S|_F^2).
 
         The factor T lets lambda mean the same as in MT-CNN.
         """
-        loss = batch.problem.n_tasks * batch.pooled_loss(model(batch))
-        return loss + params.lambda_ * (model.decay() + model.S.square().sum() / 2)
+        losses = batch.problem.n_tasks * batch.pooled_losses(model(batch))
+        return Terms(losses, params.lambda_ * (model.decay() + model.S.square().sum() / 2))
 
     def learned(self, model: BackboneNet, params: CNNParams) -> Mapping[str, Tensor]:
         """The head S."""
@@ -95,10 +95,10 @@ class MTCNN(GradientMethod):
         """The recipe's backbone and a dense head."""
         return BackboneNet(problem, recipe)
 
-    def objective(self, model: BackboneNet, batch: Batch, params: MTCNNParams) -> Tensor:
-        """sum_t {L_t + mu |s_t|_1} + lambda / 2 |below|^2."""
-        loss = batch.task_losses(model(batch)).sum()
-        return loss + params.mu * model.S.abs().sum() + params.lambda_ * model.decay()
+    def terms(self, model: BackboneNet, batch: Batch, params: MTCNNParams) -> Terms:
+        """L_t, and mu sum_t |s_t|_1 + lambda / 2 |below|^2."""
+        penalty = params.mu * model.S.abs().sum() + params.lambda_ * model.decay()
+        return Terms(batch.task_losses(model(batch)), penalty)
 
     def learned(self, model: BackboneNet, params: MTCNNParams) -> Mapping[str, Tensor]:
         """The head S."""

@@ -30,7 +30,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, hookimpl, tunable
+from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, Terms, hookimpl, tunable
+from mtbench.contracts.terms import PerTask
 from mtbench.nn.backbones import backbone, backbone_support
 from mtbench.nn.copies import Copies
 from mtbench.nn.decay import half_squares
@@ -62,7 +63,7 @@ class CrossStitchParams:
     )
 
 
-class StitchedNets(nn.Module):
+class StitchedNets(PerTask):
     """A network for each task, mixed after each stage.
 
     Attributes:
@@ -84,6 +85,8 @@ class StitchedNets(nn.Module):
         )
         self.heads = Heads(problem, widths[-1])
         self.rate = rate or _RATES[recipe.optimiser]
+        # Behind the last mixture nothing is mixed any more: its row t is task t's own.
+        self.task_axes = {f"alpha.{len(widths) - 1}": 0}
 
     def forward(self, batch: Batch) -> Tensor:
         """Outputs [B, O]."""
@@ -142,9 +145,9 @@ class CrossStitch(GradientMethod):
         """The mixtures learn faster."""
         return {"alpha": float(model.rate)}
 
-    def objective(self, model: StitchedNets, batch: Batch, params: CrossStitchParams) -> Tensor:
-        """sum_t {L_t + lambda / 2 (|below_t|^2 + |S_t|^2)}."""
-        return batch.task_losses(model(batch)).sum() + params.lambda_ * half_squares(model.towers, model.heads.S)
+    def terms(self, model: StitchedNets, batch: Batch, params: CrossStitchParams) -> Terms:
+        """L_t, and lambda / 2 sum_t (|below_t|^2 + |S_t|^2)."""
+        return Terms(batch.task_losses(model(batch)), params.lambda_ * half_squares(model.towers, model.heads.S))
 
     def learned(self, model: StitchedNets, params: CrossStitchParams) -> Mapping[str, Tensor]:
         """Mixtures [L, T, T], means over channels; as transfer [T, T] their mean size: the row gives to the column."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, hookimpl, tunable
+from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, Terms, hookimpl, tunable
 from mtbench.nn.backbones import backbone, backbone_support
 from mtbench.nn.decay import half_squares
 from mtbench.nn.heads import Heads, by_task
@@ -72,9 +72,9 @@ class HardSharing(GradientMethod):
         """The recipe's backbone, and heads."""
         return SharedNet(problem, recipe)
 
-    def objective(self, model: SharedNet, batch: Batch, params: HardSharingParams) -> Tensor:
-        """sum_t L_t + lambda / 2 (|below|^2 + |S|^2)."""
-        return batch.task_losses(model(batch)).sum() + params.lambda_ * half_squares(model.backbone, model.heads.S)
+    def terms(self, model: SharedNet, batch: Batch, params: HardSharingParams) -> Terms:
+        """L_t, and lambda / 2 (|below|^2 + |S|^2)."""
+        return Terms(batch.task_losses(model(batch)), params.lambda_ * half_squares(model.backbone, model.heads.S))
 
     def learned(self, model: SharedNet, params: HardSharingParams) -> Mapping[str, Tensor]:
         """The heads S [T, k, C], where they are not many."""

@@ -22,13 +22,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, hookimpl, tunable
+from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, Terms, hookimpl, tunable
+from mtbench.contracts.terms import PerTask
 from mtbench.nn.backbones import backbone, backbone_support
 from mtbench.nn.copies import Copies
 from mtbench.nn.decay import half_squares
+from mtbench.nn.experts import Towers, mixed, note_means
 from mtbench.nn.heads import Heads, by_task
-
-_MEMORY = 0.99  # share of the running mean that a step keeps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,18 +48,18 @@ class MMoEParams:
     )
 
 
-class ExpertsNet(nn.Module):
+class ExpertsNet(PerTask):
     """Experts, and a gate, a tower and a head for each task.
 
     Attributes:
         experts: E backbones of the recipe's kind.
         G: [T, d, E], at 0.
-        V: [T, k, h], Glorot-uniform.
-        c: [T, h], at 0.
+        towers: V [T, k, h] and c [T, h].
         heads: One for each task.
         gate_means: [T, E], running means of the gates over the rows of each task in training.
     """
 
+    task_axes: Mapping[str, int] = {"G": 0}
     gate_means: Tensor
 
     def __init__(self, problem: Problem, recipe: Recipe, n_experts: int, h: int) -> None:
@@ -68,11 +68,9 @@ class ExpertsNet(nn.Module):
         self.experts = Copies(lambda: backbone(problem, recipe), n_experts)
         k = int(self.experts.template.n_features)
         self.G = nn.Parameter(torch.zeros(n_tasks, problem.n_features, n_experts))
-        self.V = nn.Parameter(torch.stack([nn.init.xavier_uniform_(torch.empty(k, h)) for _ in range(n_tasks)]))
-        self.c = nn.Parameter(torch.zeros(n_tasks, h))
+        self.towers = Towers(problem, k, h, linear=recipe.activation == "identity")
         self.heads = Heads(problem, h)
         self.register_buffer("gate_means", torch.full((n_tasks, n_experts), 1 / n_experts))
-        self._linear = recipe.activation == "identity"
 
     def forward(self, batch: Batch) -> Tensor:
         """Outputs [B, O]."""
@@ -80,26 +78,8 @@ class ExpertsNet(nn.Module):
         rows = batch.inputs.flatten(1)
         gates = torch.softmax((by_task(rows, batch) if batch.per_task else rows) @ self.G, -1)
         if self.training:
-            self._note(gates.detach(), batch)
-        if batch.per_task:
-            own = found.unflatten(1, (-1, batch.per_task))
-            features = torch.einsum("tbe,etbk->tbk", gates, own)
-        else:
-            features = torch.einsum("tbe,ebk->tbk", gates, found)
-        hidden = features @ self.V + self.c[:, None]
-        return self.heads(hidden if self._linear else torch.relu(hidden), batch)
-
-    def _note(self, gates: Tensor, batch: Batch) -> None:
-        """Takes the gates [T, b or B, E] of a batch into their running means; tasks without a row keep theirs."""
-        if batch.per_task or batch.task is None:
-            self.gate_means.mul_(_MEMORY).add_((1 - _MEMORY) * gates.mean(1))
-            return
-        tasks = torch.arange(len(gates), device=gates.device)
-        own = (batch.task == tasks[:, None]).to(gates.dtype)
-        n_rows = own.sum(1)
-        means = torch.einsum("tb,tbe->te", own, gates) / n_rows.clamp(min=1.0)[:, None]
-        weight = (1 - _MEMORY) * (n_rows > 0).to(gates.dtype)
-        self.gate_means.add_(weight[:, None] * (means - self.gate_means))
+            note_means(self.gate_means, gates.detach(), batch)
+        return self.heads(self.towers(mixed(gates, found, batch.per_task)), batch)
 
 
 class MMoE(GradientMethod):
@@ -119,10 +99,10 @@ class MMoE(GradientMethod):
         """Backbones as experts, and a gate, a tower and a head for each task."""
         return ExpertsNet(problem, recipe, params.experts, params.tower)
 
-    def objective(self, model: ExpertsNet, batch: Batch, params: MMoEParams) -> Tensor:
-        """sum_t L_t + lambda / 2 |experts, towers, S|^2."""
-        decay = half_squares(model.experts, model.V, model.c, model.heads.S)
-        return batch.task_losses(model(batch)).sum() + params.lambda_ * decay
+    def terms(self, model: ExpertsNet, batch: Batch, params: MMoEParams) -> Terms:
+        """L_t, and lambda / 2 |experts, towers, S|^2."""
+        decay = half_squares(model.experts, model.towers, model.heads.S)
+        return Terms(batch.task_losses(model(batch)), params.lambda_ * decay)
 
     def learned(self, model: ExpertsNet, params: MMoEParams) -> Mapping[str, Tensor]:
         """Mean gates [T, E] over the rows of each task."""

@@ -29,7 +29,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, hookimpl, tunable
+from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, Terms, hookimpl, tunable
+from mtbench.contracts.terms import PerTask
 from mtbench.nn.backbones import backbone, backbone_support
 from mtbench.nn.decay import half_squares
 from mtbench.nn.heads import Heads, by_task
@@ -112,7 +113,7 @@ def _along_axes(W: Tensor, matrices: list[Tensor] | list[Tensor | None]) -> Tens
     return W if tasks is None else torch.tensordot(tasks, W, 1)
 
 
-class RelationshipNet(nn.Module):
+class RelationshipNet(PerTask):
     """A shared backbone, and a hidden layer and a head for each task.
 
     Attributes:
@@ -123,6 +124,8 @@ class RelationshipNet(nn.Module):
         hidden_prior: Of V.
         head_prior: Of S; None where tasks differ in their number of outputs.
     """
+
+    task_axes: Mapping[str, int] = {"V": 0, "c": 0}
 
     def __init__(self, problem: Problem, recipe: Recipe, h: int) -> None:
         super().__init__()
@@ -173,11 +176,11 @@ class MRN(GradientMethod):
         """The recipe's backbone, and two layers per task."""
         return RelationshipNet(problem, recipe, params.h)
 
-    def objective(self, model: RelationshipNet, batch: Batch, params: MRNParams) -> Tensor:
-        """sum_t L_t + gamma / 2 sum_W vec(W)' (S_t x S_p x S_q)^-1 vec(W) + lambda / 2 |all else|^2."""
-        penalty = torch.stack([prior.penalty(W) for prior, W in model.priors().values()]).sum()
-        loss = batch.task_losses(model(batch)).sum()
-        return loss + params.gamma / 2 * penalty + params.lambda_ * model.decay()
+    def terms(self, model: RelationshipNet, batch: Batch, params: MRNParams) -> Terms:
+        """L_t, and gamma / 2 sum_W vec(W)' (S_t x S_p x S_q)^-1 vec(W) + lambda / 2 |all else|^2."""
+        prior = torch.stack([prior.penalty(W) for prior, W in model.priors().values()]).sum()
+        penalty = params.gamma / 2 * prior + params.lambda_ * model.decay()
+        return Terms(batch.task_losses(model(batch)), penalty)
 
     def after_step(self, model: RelationshipNet, batch: Batch, params: MRNParams) -> Mapping[str, Tensor]:
         """The covariances, from the weights as they are now."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, hookimpl, tunable
+from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, Terms, hookimpl, tunable
 from mtbench.nn.shallow import SharedLayerNet
 
 _PAPER = Reference("Deep Asymmetric Multi-task Feature Learning", "ICML 2018", arxiv="1708.00260")
@@ -49,14 +49,14 @@ class NN(GradientMethod):
         """The network of the recipe's width."""
         return SharedLayerNet(problem, recipe)
 
-    def objective(self, model: SharedLayerNet, batch: Batch, params: NNParams) -> Tensor:
-        """T times the mean loss over rows, + lambda (|L|_F^2 + |S|_F^2) + nu |L|_1.
+    def terms(self, model: SharedLayerNet, batch: Batch, params: NNParams) -> Terms:
+        """T times what each task adds to the mean loss over rows, and lambda (|L|_F^2 + |S|_F^2) + nu |L|_1.
 
         The factor T lets lambda and nu mean the same as in MT-NN.
         """
-        loss = batch.problem.n_tasks * batch.pooled_loss(model(batch))
+        losses = batch.problem.n_tasks * batch.pooled_losses(model(batch))
         decay = params.lambda_ * (model.L.square().sum() + model.S.square().sum())
-        return loss + decay + params.nu * model.L.abs().sum()
+        return Terms(losses, decay + params.nu * model.L.abs().sum())
 
     def learned(self, model: SharedLayerNet, params: NNParams) -> Mapping[str, Tensor]:
         """The bases L and the coefficients S."""
@@ -89,11 +89,10 @@ class MTNN(GradientMethod):
         """The network of the recipe's width."""
         return SharedLayerNet(problem, recipe)
 
-    def objective(self, model: SharedLayerNet, batch: Batch, params: MTNNParams) -> Tensor:
-        """sum_t {L_t + mu |s_t|_1} + lambda |L|_F^2 + nu |L|_1."""
-        loss = batch.task_losses(model(batch)).sum()
+    def terms(self, model: SharedLayerNet, batch: Batch, params: MTNNParams) -> Terms:
+        """L_t, and mu sum_t |s_t|_1 + lambda |L|_F^2 + nu |L|_1."""
         decay = params.mu * model.S.abs().sum() + params.lambda_ * model.L.square().sum()
-        return loss + decay + params.nu * model.L.abs().sum()
+        return Terms(batch.task_losses(model(batch)), decay + params.nu * model.L.abs().sum())
 
     def learned(self, model: SharedLayerNet, params: MTNNParams) -> Mapping[str, Tensor]:
         """The bases L and the coefficients S."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, hookimpl, tunable
+from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, Terms, hookimpl, tunable
 from mtbench.nn.backbones import backbone, backbone_support
 from mtbench.nn.copies import Copies
 from mtbench.nn.decay import half_squares
@@ -73,9 +73,9 @@ class DeepSTL(GradientMethod):
         """A backbone and a head for each task."""
         return SeparateNets(problem, recipe)
 
-    def objective(self, model: SeparateNets, batch: Batch, params: DeepSTLParams) -> Tensor:
-        """sum_t {L_t + lambda / 2 (|below_t|^2 + |S_t|^2)}."""
-        return batch.task_losses(model(batch)).sum() + params.lambda_ * half_squares(model.towers, model.heads.S)
+    def terms(self, model: SeparateNets, batch: Batch, params: DeepSTLParams) -> Terms:
+        """L_t, and lambda / 2 sum_t (|below_t|^2 + |S_t|^2)."""
+        return Terms(batch.task_losses(model(batch)), params.lambda_ * half_squares(model.towers, model.heads.S))
 
     def learned(self, model: SeparateNets, params: DeepSTLParams) -> Mapping[str, Tensor]:
         """The heads S [T, k, C], where they are not many."""

@@ -9,8 +9,10 @@ from mtbench.plugins.names import Names
 
 
 @pytest.fixture(autouse=True)
-def names(monkeypatch):
-    monkeypatch.setattr(completion, "known_names", lambda: Names("", ["amtfl", "amtl", "stl"], ["digits", "school"]))
+def names(monkeypatch, tmp_path):
+    known = Names("", ["amtfl", "amtl", "stl"], ["cagrad", "uw"], ["digits", "school"])
+    monkeypatch.setattr(completion, "known_names", lambda: known)
+    monkeypatch.chdir(tmp_path)  # where no store is
 
 
 def values(words, incomplete):
@@ -19,12 +21,12 @@ def values(words, incomplete):
 
 
 def test_commands_complete():
-    assert values([], "s") == ["show", "show-transfer", "store"]
+    assert values([], "s") == ["show", "show-transfer", "show-weights", "store"]
 
 
 def test_names_complete():
     assert values(["show"], "am") == ["amtfl", "amtl"]
-    assert values(["show"], "") == ["amtfl", "amtl", "stl", "digits", "school"]
+    assert values(["show"], "") == ["amtfl", "amtl", "stl", "cagrad", "uw", "digits", "school"]
     assert values(["data", "verify"], "d") == ["digits"]
     assert values(["show-transfer", "results"], "am") == ["amtfl", "amtl"]
     assert values(["show-transfer", "results", "amtl"], "s") == ["school"]
@@ -39,6 +41,24 @@ def test_lists_complete_their_last_name():
     assert offered(completion.complete_methods, "amtl,am") == ["amtl,amtfl"]
     assert offered(completion.complete_datasets, "digits,") == ["digits,school"]
     assert [i.value for i in completion.complete_method(None, None, "s")] == ["stl"]
+
+
+def test_weightings_complete_behind_a_method():
+    assert values(["run", "--methods"], "stl,amtl+") == ["stl,amtl+cagrad", "stl,amtl+uw"]
+    assert values(["show"], "amtl+u") == ["amtl+uw"]
+
+
+def test_commands_that_read_a_store_offer_what_it_has(results_store, outcome):
+    for method in ("hard_sharing", "hard_sharing+uw", "nn"):
+        results_store.write(results_store.cell(method), outcome())
+    results_store.write(results_store.cell("cnn", "mnist", role="base"), outcome())
+    store = str(results_store.path)
+    assert values(["report", store, "--methods"], "nn,h") == ["nn,hard_sharing", "nn,hard_sharing+uw"]
+    assert values(["report", store, "--baseline"], "") == ["hard_sharing", "hard_sharing+uw", "nn"]
+    assert values(["report", store, "--datasets"], "") == ["school"]
+    assert values(["show-transfer", store], "") == ["hard_sharing", "hard_sharing+uw", "nn"]
+    assert values(["show-weights", store], "") == ["hard_sharing+uw"]
+    assert values(["show-weights", store, "hard_sharing+uw"], "") == ["school"]
 
 
 def test_run_completes_lists_of_names():

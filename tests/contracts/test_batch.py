@@ -92,6 +92,8 @@ def test_task_losses_equal_a_loop_over_rows_and_tasks(make: Any) -> None:
     torch.testing.assert_close(batch.task_losses(outputs), expected)
     rows = [loss for row in slow for loss in row]
     assert batch.pooled_loss(outputs).item() == pytest.approx(sum(rows) / len(rows))
+    shares = torch.tensor([sum(row) / len(rows) for row in slow], dtype=torch.float64)
+    torch.testing.assert_close(batch.pooled_losses(outputs), shares)
 
 
 @pytest.mark.parametrize("make", PROBLEMS)

@@ -21,7 +21,7 @@ from mtbench.plan.study import study_from
 from mtbench.plugins.host import load_plugins
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", "CONTRIBUTING.md", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.md"))]
+PAGES = ["README.md", "CONTRIBUTING.md", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/**/*.md"))]
 BLOCK = re.compile(r"^```([\w-]+)(?: (\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -100,8 +100,9 @@ def _check_mtbench(words):
         return
     assert not given["study_file"] or (ROOT / given["study_file"]).is_file()
     plugins = load_plugins()
-    for option, known in (("methods", plugins.methods), ("datasets", plugins.datasets)):
-        named = [name for name in (given[option] or "").split(",") if name not in known]
+    methods = {**plugins.methods, **plugins.weightings}
+    for option, known in (("methods", methods), ("datasets", plugins.datasets)):
+        named = [name for name in re.split(r"[,+]", given[option] or "") if name not in known]
         assert all(any(f'name = "{name}"' in text for text in FILES) for name in named if name)
 
 

@@ -20,7 +20,20 @@ from mtbench.testing.methods import assert_same
 from mtbench.testing.problems import Miniature, OwnImages, SharedImages, miniature_trials
 from mtbench.training import train_stack
 
-METHODS = ("hard_sharing", "stl_deep", "cross_stitch", "mmoe", "mrn", "soft_order", "taan", "taan_trace_norm")
+METHODS = (
+    "hard_sharing",
+    "stl_deep",
+    "cross_stitch",
+    "mmoe",
+    "cgc",
+    "ple",
+    "dselect_k",
+    "mtan",
+    "mrn",
+    "soft_order",
+    "taan",
+    "taan_trace_norm",
+)
 CASES = {
     "shared": (SharedImages, 0),
     "own": (OwnImages, 0),

@@ -47,7 +47,7 @@ def test_outputs_are_those_of_equations_6_to_8(deep: Any, built: Any, miniature:
     for t in range(problem.n_tasks):
         gate = torch.softmax(x @ model.G[t], 1)
         features = sum(gate[:, i : i + 1] * expert for i, expert in enumerate(experts))
-        hidden = torch.relu(features @ model.V[t] + model.c[t])
+        hidden = torch.relu(features @ model.towers.V[t] + model.towers.c[t])
         expected = hidden @ model.heads.S[t, :, 0] + model.heads.b[t, 0]
         own = slice(None) if batch.task is None else batch.task == t
         torch.testing.assert_close(outputs[own, t], expected[own])
@@ -58,7 +58,7 @@ def test_one_expert_is_hard_sharing_with_towers_whatever_the_gates(deep: Any, bu
     problem = deep.problem(SharedImages)
     batch, model = deep.batch(problem), built(problem, dataclasses.replace(RECIPE, backbone=backbone), experts=1)
     shared = model.experts(batch.inputs)[0]
-    hidden = torch.relu(shared @ model.V + model.c[:, None])
+    hidden = torch.relu(shared @ model.towers.V + model.towers.c[:, None])
     torch.testing.assert_close(model(batch), model.heads(hidden, batch))
 
 
@@ -73,7 +73,7 @@ def test_one_task_has_one_gate_over_the_experts(deep: Any, built: Any) -> None:
     problem = deep.problem(OwnMulticlass, tasks=1)
     batch, model = deep.batch(problem), built(problem)
     mixture = torch.einsum("be,ebk->bk", torch.softmax(batch.inputs @ model.G[0], 1), model.experts(batch.inputs))
-    expected = torch.relu(mixture @ model.V[0] + model.c[0]) @ model.heads.S[0] + model.heads.b[0]
+    expected = torch.relu(mixture @ model.towers.V[0] + model.towers.c[0]) @ model.heads.S[0] + model.heads.b[0]
     torch.testing.assert_close(model(batch), expected)
 
 

@@ -166,7 +166,7 @@ def test_groups_are_cut_evenly_into_stacks(plan, n_trials, size, n_slots, expect
 def test_a_backbone_that_does_not_fit_is_skipped_with_a_reason_while_planning(plan):
     deep = ("cnn", "mt_cnn", "deep_amtl", "deep_amtfl", "hard_sharing", "stl_deep", "cross_stitch", "mmoe", "mrn",
             "dmtrl_laf", "dmtrl_tucker", "dmtrl_tt", "soft_order", "taan", "taan_distance", "taan_cosine",
-            "taan_trace_norm")  # fmt: skip
+            "taan_trace_norm", "cgc", "ple", "dselect_k", "mtan")  # fmt: skip
     for cell in plan((*deep, "nn", "probe"), recipe={"tiny": {"backbone": "lenet"}}):
         if cell.method.name in deep:
             assert cell.skipped == "backbone 'lenet' takes images [H, W] or [C, H, W]; a row has shape (5,)"

@@ -12,7 +12,7 @@ from mtbench.report.text import as_text
 
 ROW_KEYS = [
     "method", "dataset", "metric", "mean", "ci95", "n_splits", "n_trials", "n_failed", "selection", "train_seconds",
-    "n_parameters", "draws", "refit", "mean_without_refit", "gain", "reason",
+    "n_parameters", "draws", "refit", "mean_without_refit", "gain", "reason", "weighting",
 ]  # fmt: skip
 
 
@@ -144,6 +144,75 @@ def test_latex_is_a_booktabs_tabular_with_the_best_in_bold(board):
         if line and not line.startswith(("%", "\\")):
             assert line.endswith(r"\\"), line
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 2
+
+
+@pytest.fixture
+def weighted(results_store, outcome):
+    """Hard sharing alone, under two weightings, and a single-task method; a second data set without weightings."""
+    for n, method in enumerate(("hard_sharing+uw", "hard_sharing", "hard_sharing+a_b", "stl")):
+        results_store.write(results_store.cell(method), *[outcome(s, test=(n + s, n + s + 2)) for s in range(2)])
+    results_store.write(results_store.cell("stl", "mnist"), outcome(), outcome(1))
+    return read(results_store.path, "per_split")[1]
+
+
+def lines_of(text, start):
+    """The lines of the one table, header and all, that begin as rows of it do."""
+    return [line for line in text.splitlines() if line.startswith(start)]
+
+
+def test_weightings_have_a_column_where_some_row_has_one(weighted):
+    rows = [line.split()[:3] for line in lines_of(as_text(weighted), (" method", " hard", " stl"))]
+    assert rows == [
+        ["method", "rmse", "splits"],
+        ["stl", "1.00", "±"],
+        ["method", "weighting", "rmse"],
+        ["hard_sharing", "uw", "1.50"],
+        ["hard_sharing", "-", "2.50"],
+        ["hard_sharing", "a_b", "3.50"],
+        ["stl", "-", "4.50"],
+    ]
+
+
+def test_markdown_and_latex_set_weightings_flush_left_and_the_best_in_bold(weighted):
+    text = as_markdown(weighted)
+    assert "| method | weighting | rmse | vs stl |" in text
+    assert "| --- | --- | --: | --: |" in text
+    assert "| **hard_sharing** | **uw** | **1.50 ± 6.35** | -3.00 ± 0.00 |" in text
+    assert "| hard_sharing | - | 2.50 ± 6.35 | -2.00 ± 0.00 |" in text
+    text = as_latex(weighted)
+    assert r"\begin{tabular}{llrrr" in text
+    assert r"\textbf{hard\_sharing} & \textbf{uw} & \textbf{1.50 $\pm$ 6.35}" in text
+    assert r"hard\_sharing & a\_b & 3.50" in text
+
+
+def test_a_best_row_without_a_weighting_has_no_bold_dash(results_store, outcome):
+    for n, method in enumerate(("nn", "nn+uw")):
+        results_store.write(results_store.cell(method), *[outcome(s, test=n + s) for s in range(2)])
+    assert "| **nn** | - | **0.50" in as_markdown(read(results_store.path, "per_split")[1])
+
+
+def test_a_table_without_weightings_is_what_it_was(results_store, outcome, weighted):
+    board = read(results_store.path, "per_split", methods=["hard_sharing", "stl"])[1]
+    for write in (as_text, as_markdown, as_latex):
+        assert "weighting" not in write(board)
+
+
+def test_csv_and_json_name_the_weighting_last_and_the_method_in_full(weighted):
+    rows = {(row["method"], row["dataset"]): row["weighting"] for row in json.loads(as_json(weighted))["leaderboard"]}
+    assert rows == {
+        ("stl", "mnist"): None,
+        ("stl", "school"): None,
+        ("hard_sharing", "school"): None,
+        ("hard_sharing+uw", "school"): "uw",
+        ("hard_sharing+a_b", "school"): "a_b",
+    }
+    head, *lines = csv.reader(io.StringIO(as_csv(weighted)))
+    assert head[-1] == "weighting"
+    assert {(line[0], line[1]): line[-1] or None for line in lines} == rows
+
+
+def test_tables_by_task_name_methods_in_full(weighted):
+    assert "hard_sharing+uw  hard_sharing  hard_sharing+a_b" in as_text(weighted, per_task=True)
 
 
 def test_an_empty_store_gives_empty_reports(results_store):

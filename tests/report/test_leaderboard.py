@@ -28,6 +28,37 @@ def test_intervals_are_those_of_student():
     assert mean_and_interval([7.0]) == (7.0, None)
 
 
+def test_a_name_selects_exactly_the_method_of_that_name(results_store, outcome):
+    for test, method in enumerate(("hard_sharing", "hard_sharing+uw", "hard_sharing+cagrad", "stl")):
+        results_store.write(results_store.cell(method), outcome(test=test), outcome(1, test=test + 1))
+
+    def shown(*methods):
+        return [(row.method, row.gain and row.gain.mean) for row in board_of(results_store, methods=methods).rows]
+
+    assert shown("hard_sharing") == [("hard_sharing", -3)]
+    assert shown("hard_sharing+uw", "stl") == [("hard_sharing+uw", -2), ("stl", None)]
+    with pytest.raises(UnknownName, match=r"Did you mean 'hard_sharing\+uw'"):
+        shown("hard_sharing+uv")
+    over = row_of(results_store, "hard_sharing+uw", baseline="hard_sharing").gain
+    assert over == Gain("hard_sharing", 1, 0)
+
+
+def test_variants_under_a_weighting_are_told_apart_with_it_and_without(results_store, outcome):
+    for method, versions in (("nn", "12"), ("nn+uw", ("1+1", "1+2", "2+1")), ("nn+uw_b", ("1+1",))):
+        for version in versions:
+            results_store.write(results_store.cell(method, method_version=version), outcome())
+    rows = board_of(results_store).rows
+    assert len({row.method for row in rows}) == 6
+    assert sorted((row.method_alone, row.weighting or "-") for row in rows) == [
+        ("nn", "uw_b"),
+        ("nn[version=1+1]", "uw"),
+        ("nn[version=1+2]", "uw"),
+        ("nn[version=1]", "-"),
+        ("nn[version=2+1]", "uw"),
+        ("nn[version=2]", "-"),
+    ]
+
+
 def test_paired_differences_use_the_splits_both_have():
     assert paired({0: 3.0, 1: 5.0, 2: 9.0}, {0: 1.0, 1: 3.0, 7: 0.0}) == (2.0, 0.0)
     assert paired({0: 3.0}, {0: 1.0}) == (2.0, None)

@@ -45,6 +45,20 @@ def test_a_narrow_terminal_shows_fewer_columns_and_whole_words(board, width):
     assert table_of(text)[1].split()[:2] == ["stl", "21.00"]
 
 
+@pytest.mark.parametrize("width", [48, 60, 80, 120])
+def test_a_narrow_terminal_keeps_methods_weightings_and_scores(results_store, outcome, width):
+    for n, method in enumerate(("stl", "hard_sharing", "hard_sharing+uw", "hard_sharing+aligned_mtl")):
+        results_store.write(results_store.cell(method), *[outcome(s, test=20 + n + s) for s in range(3)])
+    text = as_text(read(results_store.path, "per_split")[1], width=width)
+    assert max(map(cell_len, text.splitlines())) <= width
+    assert table_of(text)[0].split()[:3] == ["method", "weighting", "rmse"]
+    assert [line.split()[:2] for line in text.splitlines() if line.startswith(" hard")] == [
+        ["hard_sharing", "-"],
+        ["hard_sharing", "uw"],
+        ["hard_sharing", "aligned_mtl"],
+    ]
+
+
 def test_what_is_left_out_is_named_with_the_way_to_see_it(board):
     text = " ".join(as_text(board, width=80).split())
     assert "Left out for want of width: the columns pooled_rmse, trials, s/trial, parameters. A wider " in text

@@ -36,7 +36,11 @@ def make_result(
         statuses,
         reasons,
         metrics={"test": {"rmse": test, "pooled_rmse": rng.random(n_trials)}, "test 10/000": {"rmse": test + 1}},
-        history={"epoch": np.arange(6.0)[None].repeat(n_trials, 0), "loss": rng.random((n_trials, 6))},
+        history={
+            "epoch": np.arange(6.0)[None].repeat(n_trials, 0),
+            "loss": rng.random((n_trials, 6)),
+            "weights": rng.random((n_trials, 6, 4)),
+        },
         best_epoch=np.arange(n_trials),
         train_seconds=rng.random(n_trials),
         n_parameters=np.full(n_trials, 99),

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mtbench import FitMethod, GradientMethod, PluginError, Predictor, Reference, tunable
+from mtbench import FitMethod, GradientMethod, PluginError, Predictor, Reference, Terms, tunable
 from mtbench.testing import MethodContract
 from mtbench.testing.problems import MINIATURES, SharedRegression
 
@@ -93,6 +93,58 @@ class LooksAtItsCompany(FitMethod):
         return Standardised()
 
 
+class WithTerms(GradientMethod):
+    name = "with_terms"
+    reference = Reference("A title", "A venue 2020")
+    Params = Params
+
+    def build(self, problem, params, recipe):
+        return Linear(problem)
+
+    def terms(self, model, batch, params):
+        return Terms(batch.task_losses(model(batch)), params.decay * model.W.square().sum())
+
+    def task_axes(self, model):
+        return {"W": 1}
+
+
+class TestWithTerms(MethodContract):
+    method = WithTerms
+
+
+class TermsOfOutputs(WithTerms):
+    def terms(self, model, batch, params):
+        return Terms(batch.task_losses(model(batch)).sum(), torch.zeros(()))
+
+
+class LeavesItsHeadsOut(WithTerms):
+    def task_axes(self, model):
+        return {}
+
+
+class ClaimsWhatIsShared(WithTerms):
+    def build(self, problem, params, recipe):
+        model = Linear(problem)
+        model.scale = nn.Parameter(torch.ones(problem.n_tasks))
+        return model
+
+    def terms(self, model, batch, params):
+        return Terms(batch.task_losses(model(batch) * model.scale.sum()), torch.zeros(()))
+
+    def task_axes(self, model):
+        return {"W": 1, "scale": 0}
+
+
+class ClaimsAnotherAxis(WithTerms):
+    def task_axes(self, model):
+        return {"W": 0}
+
+
+class ClaimsWhatIsNotThere(WithTerms):
+    def task_axes(self, model):
+        return {"heads": 0}
+
+
 class SupportsNothing(Good):
     def supports(self, problem, recipe):
         return "it never does"
@@ -124,6 +176,37 @@ PER_PROBLEM = [
 @pytest.mark.parametrize(("method", "test"), PER_PROBLEM)
 def test_a_fault_is_found_on_a_problem(method, test):
     with pytest.raises((AssertionError, RuntimeError)):
+        getattr(suite(method), test)(SharedRegression())
+
+
+OF_ONE_TASK = [
+    (TermsOfOutputs, "test_terms_are_a_loss_of_each_task_and_a_penalty", r"must be a loss of each task, \[4\]"),
+    (
+        LeavesItsHeadsOut,
+        "test_what_only_one_task_uses_is_said_to_belong_to_it",
+        "each task reaches its own part of 'W' alone, along axis 1",
+    ),
+    (
+        ClaimsWhatIsShared,
+        "test_what_belongs_to_one_task_is_reached_by_no_other_tasks_loss",
+        "the loss of task 0 reaches the part of 'scale' that is said to be task 1's own",
+    ),
+    (
+        ClaimsAnotherAxis,
+        "test_what_belongs_to_one_task_is_reached_by_no_other_tasks_loss",
+        "axis 0 of 'W' must have a place for each of 4 tasks or 4 outputs; found 5",
+    ),
+    (
+        ClaimsWhatIsNotThere,
+        "test_what_belongs_to_one_task_is_reached_by_no_other_tasks_loss",
+        "task_axes must name parameters, or modules that have some; found 'heads'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("method", "test", "message"), OF_ONE_TASK)
+def test_what_is_wrong_with_terms_and_with_what_is_a_tasks_own_is_told(method, test, message):
+    with pytest.raises(AssertionError, match=message):
         getattr(suite(method), test)(SharedRegression())
 
 

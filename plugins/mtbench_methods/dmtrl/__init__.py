@@ -34,7 +34,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, hookimpl, tunable
+from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, Terms, hookimpl, tunable
+from mtbench.contracts.terms import PerTask
 from mtbench.nn.backbones import backbone, backbone_support
 from mtbench.nn.copies import Copies
 from mtbench.nn.heads import Heads, by_task, from_tasks
@@ -60,7 +61,7 @@ class DMTRLParams:
     capped: bool = tunable(True, later=True, help="the rank of the tasks stays below their number, whatever that loses")
 
 
-class FactoredNet(nn.Module):
+class FactoredNet(PerTask):
     """T networks whose weights are products.
 
     Args:
@@ -103,6 +104,7 @@ class FactoredNet(nn.Module):
             weights[_HEADS] = heads.S.detach()
         self.copies = copies
         self.S, self.b = None if equal else heads.S, heads.b
+        self.task_axes = {"copies": 0, "b": 0} if equal else {"copies": 0, "b": 0, "S": 0}
         chained = {name: inputs_first(value) if name != _HEADS else value for name, value in weights.items()}
         given = chained if self._kind is TensorTrain else weights
         capped = self._params.capped
@@ -166,10 +168,10 @@ class _DMTRL(GradientMethod):
         """The tasks are learned alone from the base network."""
         model.start(weights)
 
-    def objective(self, model: FactoredNet, batch: Batch, params: DMTRLParams) -> Tensor:
-        """sum_t L_t + lambda / 2 |weights|^2."""
+    def terms(self, model: FactoredNet, batch: Batch, params: DMTRLParams) -> Terms:
+        """L_t, and lambda / 2 |weights|^2."""
         weights = model.weights()
-        return batch.task_losses(model.outputs(batch, weights)).sum() + params.lambda_ * model.decay(weights)
+        return Terms(batch.task_losses(model.outputs(batch, weights)), params.lambda_ * model.decay(weights))
 
     def learned(self, model: FactoredNet, params: DMTRLParams) -> Mapping[str, Tensor]:
         """Cosines between the tasks' weights, the mean over layers [T, T]; rank of the tasks and error by layer."""

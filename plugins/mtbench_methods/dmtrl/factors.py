@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
+from mtbench.contracts.terms import PerTask
 
-class Factors(nn.Module, ABC):
+
+class Factors(PerTask, ABC):
     """Weights of T tasks as a product.
 
     The factor of the tasks starts with entries around 1, so that the others are in scale with one task's weights.
@@ -59,6 +62,8 @@ class LAF(Factors):
         S: [K, T].
     """
 
+    task_axes: Mapping[str, int] = {"S": 1}
+
     def decompose(self, weights: Tensor, tolerance: float, most: int) -> None:
         """By one singular value decomposition."""
         n_tasks = len(weights)
@@ -98,6 +103,7 @@ class Tucker(Factors):
         matrices[-1] = matrices[-1] * math.sqrt(n_tasks)
         self.core = _parameter(core / math.sqrt(n_tasks))
         self.matrices = nn.ParameterList(_parameter(matrix) for matrix in matrices)
+        self.task_axes = {f"matrices.{len(matrices) - 1}": 0}
 
     def weights(self) -> Tensor:
         """The core, multiplied along every axis."""
@@ -133,6 +139,7 @@ class TensorTrain(Factors):
         cores[-1] = cores[-1] / math.sqrt(n_tasks)
         cores.append(rest[:, :, None] * math.sqrt(n_tasks))
         self.cores = nn.ParameterList(_parameter(core) for core in cores)
+        self.task_axes = {f"cores.{len(cores) - 1}": 1}
 
     def weights(self) -> Tensor:
         """The chain, contracted from its first core on."""

@@ -29,7 +29,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, hookimpl, tunable
+from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, Terms, hookimpl, tunable
+from mtbench.contracts.terms import PerTask
 from mtbench.nn.backbones import backbone_name, backbone_support
 from mtbench.nn.decay import half_squares
 from mtbench.nn.dropout import dropout
@@ -57,7 +58,7 @@ class SoftOrderParams:
     lambda_: float = tunable(1e-4, low=1e-6, high=1e-2, per="loss", help="l2 on all layers")
 
 
-class SoftOrderNet(nn.Module):
+class SoftOrderNet(PerTask):
     """Encoders, shared layers in soft order, and heads.
 
     Attributes:
@@ -65,6 +66,8 @@ class SoftOrderNet(nn.Module):
         s: [T, D, D], at 0: task, depth, layer.
         heads: One for each task.
     """
+
+    task_axes: Mapping[str, int] = {"s": 0}
 
     def __init__(self, problem: Problem, recipe: Recipe, params: SoftOrderParams) -> None:
         super().__init__()
@@ -119,9 +122,9 @@ class SoftOrder(GradientMethod):
         """Shared layers that the recipe's backbone gives the kind of."""
         return SoftOrderNet(problem, recipe, params)
 
-    def objective(self, model: SoftOrderNet, batch: Batch, params: SoftOrderParams) -> Tensor:
-        """sum_t L_t + lambda / 2 |weights|^2."""
-        return batch.task_losses(model(batch, params.dropout)).sum() + params.lambda_ * model.decay()
+    def terms(self, model: SoftOrderNet, batch: Batch, params: SoftOrderParams) -> Terms:
+        """L_t, and lambda / 2 |weights|^2."""
+        return Terms(batch.task_losses(model(batch, params.dropout)), params.lambda_ * model.decay())
 
     def learned(self, model: SoftOrderNet, params: SoftOrderParams) -> Mapping[str, Tensor]:
         """The proportions [T, D, D]: task, depth, layer."""

@@ -7,6 +7,7 @@ task (`mtbench.nn.task_rows`).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +15,14 @@ from torch.nn import functional as F
 
 from mtbench.contracts.batch import Batch
 from mtbench.contracts.recipe import Recipe
+from mtbench.contracts.terms import PerTask
 from mtbench.nn.backbones import as_images, backbone, backbone_name
 from mtbench.nn.heads import by_task
 from mtbench.nn.task_rows import row_tasks, task_rows
 from mtbench.tasks import Problem
 
 
-class OrderableLayers(nn.Module, ABC):
+class OrderableLayers(PerTask, ABC):
     """D layers of equal shape, and encoders that lead to them.
 
     Attributes:
@@ -31,6 +33,7 @@ class OrderableLayers(nn.Module, ABC):
         b: Their biases, [D, width].
     """
 
+    task_axes: Mapping[str, int] = {"encoders": 0}
     n: int
     n_features: int
     encoders: nn.ParameterList
@@ -63,6 +66,8 @@ class DenseLayers(OrderableLayers):
         if self.trunk is None:
             n_tasks = problem.n_tasks
             self.encoders.extend([_glorot(n_tasks, problem.n_features, k), nn.Parameter(torch.zeros(n_tasks, k))])
+        else:
+            self.task_axes = {}
 
     def encode(self, batch: Batch) -> Tensor:
         """A dense layer of each task; or features of the trunk, the same for all tasks."""

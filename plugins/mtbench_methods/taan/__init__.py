@@ -24,6 +24,7 @@ learning rate.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -31,8 +32,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, hookimpl, tunable
-from mtbench.nn.backbones import backbone, backbone_support
+from mtbench import Batch, GradientMethod, Problem, Recipe, Reference, Terms, hookimpl, tunable
+from mtbench.contracts.terms import PerTask
+from mtbench.nn.backbones import Backbone, backbone, backbone_support
 from mtbench.nn.heads import Heads
 from mtbench.nn.task_rows import for_heads, row_tasks
 from mtbench_methods.taan.task_activation import TaskActivation
@@ -64,7 +66,7 @@ class RegularisedTAANParams(TAANParams):
     )
 
 
-class TAANNet(nn.Module):
+class TAANNet(PerTask):
     """A backbone whose activations are the tasks' own, and heads.
 
     Attributes:
@@ -76,6 +78,7 @@ class TAANNet(nn.Module):
         super().__init__()
         self.backbone = backbone(problem, recipe, lambda: TaskActivation(problem.n_tasks, n_basis))
         self.heads = Heads(problem, self.backbone.n_features)
+        self.task_axes = {f"backbone.{name}.alpha": 0 for name in own_activations(self.backbone, problem.input_shape)}
 
     def forward(self, batch: Batch) -> Tensor:
         """Outputs [B, O]."""
@@ -93,6 +96,22 @@ class TAANNet(nn.Module):
         of_activations = {id(p) for a in self.activations().values() for p in a.parameters()}
         weights = [p for p in self.backbone.parameters() if id(p) not in of_activations]
         return torch.stack([p.square().sum() for p in [*weights, self.heads.S]]).sum() / 2
+
+
+def own_activations(network: Backbone, input_shape: tuple[int, ...]) -> list[str]:
+    """Names of the activations that no batch norm follows.
+
+    Batch norm pools the rows of all tasks, so that through it the functions of one task reach the losses of others.
+    """
+    network, found = copy.deepcopy(network).to("meta"), list[str]()
+    for name, module in network.named_modules():
+        if isinstance(module, TaskActivation):
+            module.register_forward_hook(lambda *_, name=name: found.append(name))
+        elif isinstance(module, nn.BatchNorm2d):
+            module.register_forward_hook(lambda *_: found.clear())
+    n_tasks = max((len(m.alpha) for m in network.modules() if isinstance(m, TaskActivation)), default=1)
+    network(torch.empty(n_tasks, *input_shape, device="meta"))
+    return found
 
 
 class TAAN(GradientMethod):
@@ -114,9 +133,9 @@ class TAAN(GradientMethod):
         """The recipe's backbone with task activations, and heads."""
         return TAANNet(problem, recipe, params.n_basis)
 
-    def objective(self, model: TAANNet, batch: Batch, params: TAANParams) -> Tensor:
-        """sum_t L_t + lambda / 2 |weights|^2."""
-        return batch.task_losses(model(batch)).sum() + params.lambda_ * model.decay()
+    def terms(self, model: TAANNet, batch: Batch, params: TAANParams) -> Terms:
+        """L_t, and lambda / 2 |weights|^2."""
+        return Terms(batch.task_losses(model(batch)), params.lambda_ * model.decay())
 
     def learned(self, model: TAANNet, params: TAANParams) -> Mapping[str, Tensor]:
         """Squared distances between the tasks' functions, summed over layers [T, T]; alpha [layers, T, M]."""
@@ -132,10 +151,11 @@ class _RegularisedTAAN(TAAN):
 
     Params = RegularisedTAANParams
 
-    def objective(self, model: TAANNet, batch: Batch, params: RegularisedTAANParams) -> Tensor:
-        """sum_t L_t + lambda / 2 |weights|^2 + c sum_layers R(layer)."""
-        terms = [self.regulariser(layer) for layer in model.activations().values()]
-        return super().objective(model, batch, params) + params.c * sum(terms)
+    def terms(self, model: TAANNet, batch: Batch, params: RegularisedTAANParams) -> Terms:
+        """L_t, and lambda / 2 |weights|^2 + c sum_layers R(layer)."""
+        plain = super().terms(model, batch, params)
+        of_layers = [self.regulariser(layer) for layer in model.activations().values()]
+        return Terms(plain.tasks, plain.penalty + params.c * sum(of_layers))
 
     def regulariser(self, layer: TaskActivation) -> Tensor:
         """R of one layer: a scalar."""
