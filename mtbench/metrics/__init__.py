@@ -12,7 +12,7 @@ from mtbench.metrics.regression import mae, nrmse, r2, rrmse
 from mtbench.metrics.values import error, loss, pooled_rmse, rmse
 from mtbench.tasks import TaskKind
 
-__all__ = ["METRICS", "Metric", "RANKS", "mean_over_tasks", "metric", "prediction_width", "named_metric"]
+__all__ = ["METRICS", "Metric", "RANKS", "mean_over_tasks", "metric", "prediction_width", "named_metric", "register"]
 
 _NUMBERS = (TaskKind.REGRESSION,)
 
@@ -51,15 +51,27 @@ METRICS = {
 }  # fmt: skip
 
 
+_OFFERED: dict[str, Metric] = {}  # metrics of plugins
+
+
+def register(found: Metric) -> None:
+    """Makes a plugin's metric known by its name in this process; of one name, the metric that came last is meant.
+
+    The plugin host does this for what plugins offer, in the driver and in every worker.
+    """
+    _OFFERED[found.name] = found
+
+
 def metric(name: str) -> Metric:
-    """The metric of that name.
+    """The metric of that name: a built-in one, or one that a loaded plugin offers.
 
     Raises:
         UnknownName: There is none.
     """
-    if name not in METRICS:
-        raise UnknownName.among("metric", name, METRICS)
-    return METRICS[name]
+    found = METRICS.get(name) or _OFFERED.get(name)
+    if found is None:
+        raise UnknownName.among("metric", name, [*METRICS, *_OFFERED])
+    return found
 
 
 def named_metric(name: str) -> tuple[Metric, str]:
