@@ -9,6 +9,7 @@ from mtbench.metrics.metric import CLASSES, Metric, mean_over_tasks, prediction_
 from mtbench.metrics.probabilities import brier
 from mtbench.metrics.ranking import RANKS, map_at_10, one_class_each, one_vs_all_error, one_vs_all_tasks
 from mtbench.metrics.regression import mae, nrmse, r2, rrmse
+from mtbench.metrics.relative import relative_loss
 from mtbench.metrics.values import error, loss, pooled_rmse, rmse
 from mtbench.tasks import TaskKind
 
@@ -46,6 +47,8 @@ METRICS = {
                kinds=(TaskKind.BINARY,)),
         Metric("map_at_10", "mAP@10 in %: average precision of each row's first ten labels, mean over rows, then tasks",
                True, True, map_at_10, kinds=(TaskKind.MULTILABEL,)),
+        Metric("relative_loss", "squared error or log loss over that of the best constant in training, mean over tasks",
+               False, True, relative_loss),
         Metric("loss", "training loss on these rows, mean over tasks", False, True, loss),
     )
 }  # fmt: skip

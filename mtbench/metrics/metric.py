@@ -89,7 +89,7 @@ class Metric:
         if other is None:
             return None
         wanted = _NAMED.get(frozenset(self.kinds), f"{' or '.join(self.kinds)} tasks")
-        return f"{wanted}; {other.name!r} is not one (its kind is {other.kind}). Name another, such as 'loss'."
+        return f"{wanted}; {other.name!r} is not one (its kind is {other.kind}). Name another, such as 'relative_loss'."
 
     def improves(self, values: Array, best: Array) -> Array:
         """Whether values are better than the best so far, elementwise; any number is better than none (NaN)."""

@@ -35,7 +35,7 @@ def r2(problem: Problem, part: Part, predictions: Array) -> Array:
 def nrmse(problem: Problem, part: Part, predictions: Array) -> Array:
     """Root mean squared error over the standard deviation of the training labels; NaN where these are all alike."""
     found = []
-    for block, trained in zip(blocks(problem, part, predictions), _training_labels(problem), strict=True):
+    for block, trained in zip(blocks(problem, part, predictions), training_labels(problem), strict=True):
         squares, known = np.square(trained - means(trained)), ~np.isnan(trained)
         deviation = np.sqrt(ratio(np.where(known, squares, 0.0).sum(0), known.sum(0)))
         error = np.sqrt(ratio(block.column_sums(np.square(_residuals(block))), block.counts))
@@ -49,19 +49,15 @@ def rrmse(problem: Problem, part: Part, predictions: Array) -> Array:
     NaN where the labels are all m. Its mean over tasks is the aRRMSE of Spyromitros-Xioufis et al., "Multi-target
     regression via input space expansion" (Machine Learning, 2016).
     """
-    return np.stack([mean_of_defined(np.sqrt(left)) for left in relative_squares(problem, part, predictions)], 1)
-
-
-def relative_squares(problem: Problem, part: Part, predictions: Array) -> list[Array]:
-    """Of each regression task, by column, squared errors over those of the training labels' mean: T times [R, D_t]."""
-    found = []
-    for block, trained in zip(blocks(problem, part, predictions), _training_labels(problem), strict=True):
-        found.append(relative_squares_of(block, trained))
-    return found
+    pairs = zip(blocks(problem, part, predictions), training_labels(problem), strict=True)
+    return np.stack([mean_of_defined(np.sqrt(relative_squares_of(block, trained))) for block, trained in pairs], 1)
 
 
 def relative_squares_of(block: Block, trained: Array) -> Array:
-    """The same of one task: [R, D_t]; NaN where no label differs from the mean, or none was trained on."""
+    """Squared errors of a task over those of the training labels' mean, by column: [R, D_t].
+
+    NaN where no label differs from the mean, or none was trained on.
+    """
     constant = np.square(block.labels.astype(np.float64) - means(trained))
     return ratio(block.column_sums(np.square(_residuals(block))), block.column_sums(constant[None]))
 
@@ -76,7 +72,7 @@ def means(labels: Array) -> Array:
     return np.where(alike & known.any(0), first, ratio(values.sum(0), known.sum(0)))
 
 
-def _training_labels(problem: Problem) -> list[Array]:
+def training_labels(problem: Problem) -> list[Array]:
     """Labels of the training part, task by task: float64 [N_t, D_t]."""
     train = problem.parts["train"]
     return [problem.labelled(train, t)[1].astype(np.float64) for t in range(problem.n_tasks)]
