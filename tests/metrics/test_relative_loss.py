@@ -2,9 +2,14 @@
 
 import numpy as np
 import pytest
+from mtbench_methods.hard_sharing import HardSharing
+from mtbench_methods.stl_deep import DeepSTL
 
 from mtbench import Part, Problem, Task
+from mtbench.contracts.trials import Status
 from mtbench.metrics import metric
+from mtbench.testing.problems import OwnRegression, miniature_trials
+from mtbench.training import train_stack
 
 TASKS = (
     Task("price", "regression", 2),
@@ -116,3 +121,24 @@ def test_where_the_constant_is_infinitely_wrong_or_right_there_is_no_value(small
     assert np.isnan(small("relative_loss", "multiclass", [0, 0], np.eye(3)[:2], trained=[0, 0]))
     alike = small("relative_loss", "multilabel", [[1, 0], [0, 1]], np.zeros((2, 2)), trained=[[1, 0], [0, 0]])
     assert alike == pytest.approx(1)  # of the first column only
+
+
+class Mixed(OwnRegression):
+    name = "mixed_kinds"
+    tasks = TASKS
+    selection_metric = report_metric = "relative_loss"
+
+    def load(self, root, split, options):
+        rng = np.random.default_rng(split)
+        return Problem(self.name, split, TASKS, {name: random_part(rng, 120, True, 0.1) for name in PARTS})
+
+
+@pytest.mark.parametrize("epochs", [None, 3])
+@pytest.mark.parametrize("method", [HardSharing, DeepSTL])
+def test_trials_on_mixed_kinds_are_selected_and_scored_by_it(method, epochs):
+    trials = miniature_trials(method(), Mixed(), splits=(0, 1), epochs=epochs)
+    problems = {split: Mixed().load(None, split, None) for split in (0, 1)}
+    result = train_stack(method(), problems, trials, Mixed())
+    assert result.status == [Status.FINISHED] * 2, result.reason
+    assert np.isfinite(result.metrics["test"]["relative_loss"]).all()
+    assert ("validation" in result.metrics) == (epochs is None)
