@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from mtbench.contracts.batch import Batch
     from mtbench.contracts.dataset import Dataset, NoOptions
     from mtbench.contracts.engine import Engine, Job, JobFailed
+    from mtbench.contracts.examples import Examples, Predictor, Target, TargetPredictors
     from mtbench.contracts.hookspecs import hookimpl
     from mtbench.contracts.hyperparameters import NoParams, tunable
-    from mtbench.contracts.method import GradientMethod, LinearSolution, Method, SolverMethod
+    from mtbench.contracts.method import FitMethod, GradientMethod, LinearSolution, Method, SolverMethod
     from mtbench.contracts.recipe import Recipe
     from mtbench.contracts.reference import Reference
     from mtbench.contracts.seeds import seed_from
@@ -38,11 +39,12 @@ _HOMES = {
     "mtbench.contracts.dataset": ("Dataset", "NoOptions"),
     "mtbench.data.downloads": ("fetch", "verified"),
     "mtbench.contracts.engine": ("Engine", "Job", "JobFailed"),
+    "mtbench.contracts.examples": ("Examples", "Predictor", "Target", "TargetPredictors"),
     "mtbench.engines.in_process": ("run_job",),
     "mtbench.errors": ("DataError", "MtbenchError", "PluginError", "StoreError", "StudyError", "UnknownName"),
     "mtbench.contracts.hookspecs": ("hookimpl",),
     "mtbench.contracts.hyperparameters": ("NoParams", "tunable"),
-    "mtbench.contracts.method": ("GradientMethod", "LinearSolution", "Method", "SolverMethod"),
+    "mtbench.contracts.method": ("FitMethod", "GradientMethod", "LinearSolution", "Method", "SolverMethod"),
     "mtbench.linear.data": ("LinearData",),
     "mtbench.metrics": ("Metric",),
     "mtbench.contracts.recipe": ("Recipe",),
@@ -65,11 +67,12 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Batch", "DataError", "Dataset", "Engine", "GradientMethod", "GramWeighting", "JacobianWeighting", "Job",
-    "JobFailed", "Layout", "LinearData", "LinearSolution", "LossWeighting", "Method", "Metric", "MtbenchError",
-    "NoOptions", "NoParams", "Part", "PluginError", "Problem", "Recipe", "Reference", "Rows", "SolverMethod", "Source",
-    "Status", "StoreError", "StudyError", "Task", "TaskKind", "TaskStep", "Terms", "UnknownName", "Weighting",
-    "draw_by_group", "fetch", "hookimpl", "load", "run_job", "seed_from", "tunable", "verified",
+    "Batch", "DataError", "Dataset", "Engine", "Examples", "FitMethod", "GradientMethod", "GramWeighting",
+    "JacobianWeighting", "Job", "JobFailed", "Layout", "LinearData", "LinearSolution", "LossWeighting", "Method",
+    "Metric", "MtbenchError", "NoOptions", "NoParams", "Part", "PluginError", "Predictor", "Problem", "Recipe",
+    "Reference", "Rows", "SolverMethod", "Source", "Status", "StoreError", "StudyError", "Target", "TargetPredictors",
+    "Task", "TaskKind", "TaskStep", "Terms", "UnknownName", "Weighting", "draw_by_group", "fetch", "hookimpl", "load",
+    "run_job", "seed_from", "tunable", "verified",
 ]  # fmt: skip
 
 

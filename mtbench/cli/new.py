@@ -50,6 +50,19 @@ def method(name: str, directory: Path) -> None:
 @new.command()
 @click.argument("name")
 @directory_option
+def fit_method(name: str, directory: Path) -> None:
+    """Writes a package with a method that fits and predicts in numpy, NAME, such as one of scikit-learn.
+
+    \b
+    Example:
+      mtbench new fit-method my_forest --directory ~/code
+    """
+    _announce(write_package("fit_method", name, directory))
+
+
+@new.command()
+@click.argument("name")
+@directory_option
 def weighting(name: str, directory: Path) -> None:
     """Writes a package with a weighting, NAME: lower-case words joined by underscores.
 
@@ -77,7 +90,7 @@ def write_package(kind: str, name: str, directory: Path) -> Path:
     """Writes a plugin package.
 
     Args:
-        kind: "method", "weighting" or "dataset".
+        kind: "method", "fit_method", "weighting" or "dataset".
         name: Of the method, weighting or data set.
         directory: Where its folder is made.
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from mtbench.contracts.hyperparameters import Value
 from mtbench.contracts.trials import Status, Trial
+from mtbench.contracts.values import Value
 from mtbench.tasks import Array
 from mtbench.tasks.fingerprint import Fingerprint
 

@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 
 from mtbench.contracts.scale import COUNTS, UNITS, Scale
+from mtbench.contracts.values import Value, checked_value
 from mtbench.errors import PluginError, StudyError, UnknownName
-
-Value = float | int | str | bool
 
 _META = "mtbench.tunable"
 
@@ -194,38 +193,7 @@ class Hyperparameter:
         Raises:
             StudyError: It has the wrong type or is out of range.
         """
-        where = f"{owner}.{self.name}"
-        parsed = self._typed(value, where)
-        if self.choices and parsed not in self.choices:
-            raise StudyError(f"{where} must be one of {', '.join(map(str, self.choices))}; found {value!r}.")
-        if isinstance(parsed, int | float) and not isinstance(parsed, bool):
-            low = -math.inf if self.minimum is None else self.minimum
-            high = math.inf if self.maximum is None else self.maximum
-            if not (low <= parsed <= high and math.isfinite(parsed)):
-                raise StudyError(f"{where} must be a finite number from {low:g} to {high:g}; found {value!r}.")
-        return parsed
-
-    def _typed(self, value: object, where: str) -> Value:
-        if self.kind is bool:
-            words = {"true": True, "false": False}
-            if isinstance(value, bool):
-                return value
-            if str(value).lower() in words:
-                return words[str(value).lower()]
-            raise StudyError(f"{where} must be true or false; found {value!r}.")
-        if self.kind is str:
-            return str(value)
-        try:
-            number = float(str(value))
-        except ValueError:
-            raise StudyError(f"{where} must be a number; found {value!r}.") from None
-        if not math.isfinite(number):
-            raise StudyError(f"{where} must be a finite number; found {value!r}.")
-        if self.kind is int:
-            if number != int(number):
-                raise StudyError(f"{where} must be a whole number; found {value!r}.")
-            return int(number)
-        return number
+        return checked_value(value, self.kind, f"{owner}.{self.name}", self.choices, self.minimum, self.maximum)
 
 
 def describe(params: type) -> dict[str, Hyperparameter]:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from mtbench.contracts.batch import Batch
+from mtbench.contracts.examples import Examples, Predictor
 from mtbench.contracts.hyperparameters import NoParams
 from mtbench.contracts.pretrained import Pretrainable
 from mtbench.contracts.recipe import Recipe
@@ -26,7 +27,7 @@ from mtbench.tasks import Problem
 class Method(ABC):
     """An algorithm that turns a problem and hyperparameters into a predictor.
 
-    Subclass `GradientMethod` or `SolverMethod`, not this class.
+    Subclass `GradientMethod`, `SolverMethod` or `FitMethod`, not this class.
 
     Attributes:
         name: Unique among all plugins; words joined by underscores.
@@ -218,4 +219,36 @@ class SolverMethod(Method):
             data: Training rows or their Gram matrices, losses and gradients, for the R trials.
             params: An instance of `Params` whose floats are tensors [R], float64; other fields are plain values,
                 the same for all R trials.
+        """
+
+
+class FitMethod(Method):
+    """Anything with fit and predict, in numpy: scikit-learn, boosted trees, a package of one's own.
+
+    Trials are fitted one at a time, each in one process with the worker's threads: ask libraries for one job
+    (`n_jobs=1`), so that results repeat. While `fit` or `predict` runs, the global generators of numpy and Python begin
+    at the trial's seed; they are put back afterwards.
+
+    Attributes:
+        imports: Modules that `fit` imports where it uses them, such as "sklearn.ensemble". The harness imports them
+            before it takes the time of a trial.
+    """
+
+    kind: ClassVar[str] = "fit"
+    stackable: ClassVar[bool] = False
+    imports: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def fit(self, train: Examples, validation: Examples | None, params: Any, seed: int) -> Predictor:
+        """Learns a predictor.
+
+        Args:
+            train: Training rows; in a refit the validation rows as well.
+            validation: Validation rows, to stop by or to calibrate with; None in a refit, where they are among `train`.
+            params: An instance of `Params` with plain numbers.
+            seed: From 0 to 2^32 - 1, as `random_state` takes it: a function of data set, split and seed of the trial,
+                the same for all methods and settings.
+
+        Returns:
+            The predictor. Tasks without a label in `train` are not scored: what it predicts for them means nothing.
         """

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from mtbench.errors import StudyError, UnknownName
+from mtbench.contracts.values import checked_value
+from mtbench.errors import UnknownName
 
 NOT_IDENTITY = ("keep", "refit")
 """Fields that say what is stored, or done after a search; they change nothing that a trial gives."""
@@ -106,31 +108,17 @@ class Recipe:
         return dataclasses.replace(self, **parsed)  # type: ignore[arg-type]
 
 
-_AT_LEAST = {"hidden": 1, "layers": 1, "max_epochs": 1, "eval_every": 1, "learning_rate_span": 1}
+_AT_LEAST: Mapping[str, float] = {
+    "hidden": 1,
+    "layers": 1,
+    "max_epochs": 1,
+    "eval_every": 1,
+    "learning_rate_span": 1,
+    "learning_rate": sys.float_info.min,  # above 0
+}
 
 
-def _parse(kind: object, value: object, where: str) -> object:
-    field = where.rsplit(".", 1)[1]
-    if typing.get_origin(kind) is Literal:
-        if value not in typing.get_args(kind):
-            raise StudyError(f"Recipe {where} must be one of {', '.join(typing.get_args(kind))}; found {value!r}.")
-        return value
-    if kind is str:
-        return str(value)
-    if kind is bool:
-        if str(value).lower() not in ("true", "false"):
-            raise StudyError(f"Recipe {where} must be true or false; found {value!r}.")
-        return str(value).lower() == "true"
-    try:
-        number = float(str(value))
-        if kind is int and number != int(number):
-            raise ValueError
-    except (ValueError, OverflowError):
-        what = "a whole number" if kind is int else "a number"
-        raise StudyError(f"Recipe {where} must be {what}; found {value!r}.") from None
-    if field == "learning_rate" and number <= 0:
-        raise StudyError(f"Recipe {where} must be above 0; found {value!r}.")
-    low = _AT_LEAST.get(field, 0)
-    if not low <= number < float("inf"):
-        raise StudyError(f"Recipe {where} must be at least {low}; found {value!r}.")
-    return int(number) if kind is int else number
+def _parse(kind: Any, value: object, where: str) -> object:
+    choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
+    low = _AT_LEAST.get(where.rsplit(".", 1)[1], 0)
+    return checked_value(value, str if choices else kind, f"Recipe {where}", choices, low)

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from mtbench.contracts.hyperparameters import Value
 from mtbench.contracts.recipe import NOT_IDENTITY, Recipe
+from mtbench.contracts.values import Value
 from mtbench.errors import StoreError
 from mtbench.tasks import Array
 
@@ -217,7 +217,7 @@ class StackResult:
             "gradient_cosine" and "gradient_conflicts": see `mtbench.training.weighting.TaskWeighting.history`.
         best_epoch: int64 [R], the epoch whose parameters the metrics belong to.
         train_seconds: float64 [R], each trial's share of the stack's training time.
-        n_parameters: int64 [R], numbers learned.
+        n_parameters: int64 [R], numbers learned; None where the method does not know.
         residual: float64 [R], how far from optimal a solver ended, see `LinearSolution`; None where it does not say.
         predictions: By part, float32 [R, n, O or C]; empty unless the recipe keeps them.
         learned: Matrices the method learned (e.g. "transfer" [R, T, T]); empty unless kept.

@@ -32,7 +32,7 @@ class TrialRow:
     status: Status
     reason: str
     train_seconds: float
-    n_parameters: int
+    n_parameters: int | None
     stack: StackColumns
     row: int
 
@@ -167,7 +167,7 @@ def _rows(stack: StackColumns, selection_metric: str) -> Iterable[TrialRow]:
     validation = _headlines(stack.metrics.get("validation", {}).get(selection_metric), n)
     best_epoch = [-1] * n if stack.best_epoch is None else stack.best_epoch.tolist()
     seconds = [math.nan] * n if stack.train_seconds is None else stack.train_seconds.tolist()
-    sizes = [0] * n if stack.n_parameters is None else stack.n_parameters.tolist()
+    sizes = [None] * n if stack.n_parameters is None else stack.n_parameters.tolist()
     epochs = stack.epochs.tolist()
     settings = _settings(stack.params, n)
     for row in np.flatnonzero(stack.counts).tolist():

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtbench.contracts.dataset import Dataset
-from mtbench.contracts.hyperparameters import Hyperparameter, Range, Value, describe, find
+from mtbench.contracts.hyperparameters import Hyperparameter, Range, describe, find
 from mtbench.contracts.method import Method
 from mtbench.contracts.recipe import Recipe
 from mtbench.contracts.scale import PLAIN, Scale, scale_of
 from mtbench.contracts.scoring import check_scoring
 from mtbench.contracts.seeds import seed_from
 from mtbench.contracts.trials import LEARNING_RATE, WITH, Cell, Trial
+from mtbench.contracts.values import Value
 from mtbench.errors import StudyError, UnknownName
 from mtbench.plan.search import own_range, searched, settings
 from mtbench.plugins.loading import content_hash, content_splits, load_split

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from mtbench.contracts.hyperparameters import Hyperparameter, Range, Value
+from mtbench.contracts.hyperparameters import Hyperparameter, Range
+from mtbench.contracts.values import Value
 from mtbench.errors import StudyError
 
 _TRIES = 50

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from mtbench.contracts.hyperparameters import Value
 from mtbench.contracts.trials import Status
+from mtbench.contracts.values import Value
 from mtbench.plan.cells import CellResults, TrialRow, gather
 from mtbench.plan.selection import RULES, rule_named
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mtbench.contracts.hyperparameters import Value
+from mtbench.contracts.values import Value
 from mtbench.errors import UnknownName
 
 Setting = tuple[tuple[str, Value], ...]

@@ -30,10 +30,11 @@ def check_method(cls: Any) -> None:
     Raises:
         PluginError: It cannot; says what must hold and what was found.
     """
-    from mtbench.contracts.method import GradientMethod, SolverMethod
+    from mtbench.contracts.method import FitMethod, GradientMethod, SolverMethod
 
-    _check_class(cls, (GradientMethod, SolverMethod))
-    _check_signatures(cls, (GradientMethod, SolverMethod))
+    kinds = (GradientMethod, SolverMethod, FitMethod)
+    _check_class(cls, kinds)
+    _check_signatures(cls, kinds)
     _check_kind(cls, "reference", Reference)
     _check_kind(cls, "version", str)
     if issubclass(cls, GradientMethod):
@@ -158,7 +159,8 @@ def check_engine(cls: Any) -> None:
 
 
 def _check_class(cls: Any, bases: tuple[type, ...]) -> None:
-    wanted = " or ".join(base.__name__ for base in bases)
+    *others, last = (base.__name__ for base in bases)
+    wanted = f"{', '.join(others)} or {last}" if others else last
     if not (isinstance(cls, type) and issubclass(cls, bases)):
         raise PluginError(f"The hook must return a list of subclasses of {wanted}; found {cls!r}.")
     name = getattr(cls, "name", None)

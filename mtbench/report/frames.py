@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,8 +31,9 @@ class Results:
     Attributes:
         trials: One row per trial: id, method, dataset, split, seed, phase, status, reason, a column "param.<name>"
             for each hyperparameter, best_epoch, validation (headline of the selection metric, NaN unless the trial
-            finished a search), selected, train_seconds, n_parameters, residual and tolerance (how far from optimal
-            its solver ended, and where it calls a problem solved; NaN where it does not say), device, torch, file.
+            finished a search), selected, train_seconds, n_parameters (NaN where the method does not know), residual
+            and tolerance (how far from optimal its solver ended, and where it calls a problem solved; NaN where it does
+            not say), device, torch, file.
         per_task: Test results of the selected trials: method, dataset, split, task, metric, value (mean over seeds).
         leaderboard: The rows of `mtbench report`, by the data sets' report metrics.
         other_metrics: As `leaderboard`, by the data sets' further metrics (`also_report`).
@@ -99,7 +101,7 @@ def _trials(entry: Entry) -> list[dict[str, Any]]:
             "validation": trial.candidate.validation,
             "selected": id(trial) in selected,
             "train_seconds": trial.train_seconds,
-            "n_parameters": trial.n_parameters,
+            "n_parameters": math.nan if trial.n_parameters is None else trial.n_parameters,
             "residual": trial.residual,
             "tolerance": trial.tolerance,
             "device": trial.stack.provenance.get("device"),

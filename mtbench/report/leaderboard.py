@@ -50,7 +50,7 @@ class Row:
         n_failed: Those of them that did not finish.
         selection: Name of the selection rule.
         train_seconds: Training time per finished search trial.
-        n_parameters: Numbers learned, mean over the selected trials.
+        n_parameters: Numbers learned, mean over the selected trials that say; None where none does.
         draws: Settings tried in each split (the fewest, where splits differ).
         refit: Whether `mean` is that of trials refitted on training and validation rows.
         mean_without_refit: The same mean of the search's own trials.
@@ -201,7 +201,7 @@ def _row(entry: Entry, metric: str, rule: str, baseline: Entry | None) -> Row:
     gain = paired(by_split, baseline.selected.by_split(metric)) if baseline else None
     counted = [t for t in cell.trials if t.status is not Status.SKIPPED]
     seconds = [t.train_seconds for t in cell.search if t.status is Status.FINISHED]
-    sizes = [t.n_parameters for t in selected.final]
+    sizes = [t.n_parameters for t in selected.final if t.n_parameters is not None]
     return Row(
         method=entry.method,
         dataset=entry.dataset,

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mtbench.contracts.hyperparameters import Value
 from mtbench.contracts.stacking import divide, groups
 from mtbench.contracts.trials import FINAL, Stack, StackResult, Trial
+from mtbench.contracts.values import Value
 from mtbench.plan.grid import PlannedCell
 from mtbench.plan.selected import selected_trials
 from mtbench.plan.study import Study

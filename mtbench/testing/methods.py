@@ -7,8 +7,10 @@ class TestMine(MethodContract):
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,21 +18,24 @@ import pytest
 import torch
 
 from mtbench.contracts.batch import Batch, TaskColumns
-from mtbench.contracts.hyperparameters import Value, describe
-from mtbench.contracts.method import GradientMethod, Method
+from mtbench.contracts.examples import Examples
+from mtbench.contracts.hyperparameters import describe
+from mtbench.contracts.method import FitMethod, GradientMethod, Method
 from mtbench.contracts.trials import LEARNING_RATE, StackResult, Status, Trial
+from mtbench.contracts.values import Value
 from mtbench.metrics import metric
 from mtbench.plan.grid import hyperparameters
 from mtbench.plan.search import settings
 from mtbench.plugins.checks import check_method
 from mtbench.tasks import Array, Problem
 from mtbench.testing.ownership import Gradients, moved, parameter_axes, task_gradients, trespasses, wrongly_shared
-from mtbench.testing.problems import MINIATURES, Miniature, miniature_trials
+from mtbench.testing.problems import MINIATURES, CompleteRegression, Miniature, SharedRegression, miniature_trials
 from mtbench.training import train_stack
 from mtbench.training.data import PartData, batch_of
 
 CPU = torch.device("cpu")
 _NOWHERE = Path()  # generated data need no data root
+_ALL: tuple[type[Miniature], ...] = (*MINIATURES, CompleteRegression)
 
 
 class MethodContract:
@@ -40,15 +45,21 @@ class MethodContract:
 
     Attributes:
         method: The method class.
+        setting: Hyperparameters that all its trials have, such as fewer trees where the defaults take long.
+        learns: False of a method that is not meant to predict better than a constant.
     """
 
     method: type[Method]
+    setting: Mapping[str, Value] = MappingProxyType({})
+    learns: bool = True
 
-    @pytest.fixture(params=MINIATURES, ids=lambda miniature: miniature.name)
+    @pytest.fixture(params=_ALL, ids=lambda miniature: miniature.name)
     def dataset(self, request: pytest.FixtureRequest) -> Miniature:
-        """Each miniature data set that the method supports."""
+        """Each miniature data set that the method supports; the one without gaps if it does not support gaps."""
         dataset: Miniature = request.param()
-        reason = self.method().supports(_problems(dataset)[0], dataset.recipe)
+        reason = self._refusal(type(dataset))
+        if reason is None and isinstance(dataset, CompleteRegression) and self._refusal(SharedRegression) is None:
+            reason = "it takes the same problem with missing labels"
         if reason is not None:
             pytest.skip(reason)
         return dataset
@@ -62,7 +73,7 @@ class MethodContract:
             assert [known.parse(value, self.method.name) for value in values] == values, name
 
     def test_it_supports_at_least_one_problem(self) -> None:
-        refusals = {m.name: self.method().supports(_problems(m())[0], m.recipe) for m in MINIATURES}
+        refusals = {miniature.name: self._refusal(miniature) for miniature in _ALL}
         assert None in refusals.values(), f"every problem is refused: {refusals}"
 
     def test_objective_is_a_finite_scalar_with_finite_gradients(self, dataset: Miniature) -> None:
@@ -106,11 +117,13 @@ class MethodContract:
 
     def test_training_reduces_the_loss(self, dataset: Miniature) -> None:
         self._gradient_method()
-        loss = _trained(self.method, type(dataset)).history["loss"][0]
+        loss = self._trained(dataset).history["loss"][0]
         assert loss[-3:].mean() < loss[0], f"the objective went from {loss[0]:g} to {loss[-1]:g}"
 
     def test_training_beats_predicting_nothing(self, dataset: Miniature) -> None:
-        result = _trained(self.method, type(dataset))
+        if not self.learns:
+            pytest.skip("it is not meant to")
+        result = self._trained(dataset)
         assert result.status == [Status.FINISHED], result.reason
         measure = metric(dataset.selection_metric)
         found = measure.headline(result.metrics["validation"][measure.name])[0]
@@ -120,22 +133,23 @@ class MethodContract:
         assert better, f"{measure.name} is {found:g} after training; predicting 0 everywhere gives {nothing:g}"
 
     def test_training_again_gives_the_same(self, dataset: Miniature) -> None:
-        first = _trained(self.method, type(dataset))
-        again = _train(self.method(), dataset, miniature_trials(self.method(), dataset))
+        first = self._trained(dataset)
+        again = _train(self.method(), dataset, miniature_trials(self.method(), dataset, [self.setting]))
         assert_same(first, again, tolerance=0.0)
 
     def test_a_trial_does_not_depend_on_its_stack(self, dataset: Miniature) -> None:
         method = self.method()
         if not method.stackable:
             pytest.skip("not stackable: trials always train alone")
-        trials = miniature_trials(method, dataset, _drawn(type(method), dataset), splits=(0, 1))
+        drawn = [{**row, **self.setting} for row in _drawn(type(method), dataset)]
+        trials = miniature_trials(method, dataset, drawn, splits=(0, 1))
         stacked = _train(method, dataset, trials)
         for r, trial in enumerate(trials):
             assert_same(_row(stacked, r), _train(method, dataset, [trial]), tolerance=1e-8)
 
     def test_it_can_be_refitted(self, dataset: Miniature) -> None:
         method = self.method()
-        result = _train(method, dataset, miniature_trials(method, dataset, epochs=3))
+        result = _train(method, dataset, miniature_trials(method, dataset, [self.setting], epochs=3))
         assert result.status == [Status.FINISHED], result.reason
 
     def test_a_task_without_training_labels_is_left_out(self, dataset: Miniature) -> None:
@@ -151,7 +165,7 @@ class MethodContract:
         parts = {**problem.parts, "train": dataclasses.replace(part, labels=labels)}
         changed = dataclasses.replace(problem, parts=parts)
         method = self.method()
-        result = train_stack(method, {0: changed}, miniature_trials(method, dataset), dataset)
+        result = train_stack(method, {0: changed}, miniature_trials(method, dataset, [self.setting]), dataset)
         assert result.status == [Status.FINISHED], f"N_t is 0 for a task without labels: {result.reason[0]}"
         without = np.isnan(result.metrics["test"][dataset.report_metric][0])
         assert without.tolist() == [t == 1 for t in range(problem.n_tasks)]
@@ -160,20 +174,42 @@ class MethodContract:
         method = self.method()
         for name, known in describe(method.Params).items():
             for choice in known.choices:
-                result = _train(method, dataset, miniature_trials(method, dataset, [{name: choice}]))
+                result = _train(method, dataset, miniature_trials(method, dataset, [{**self.setting, name: choice}]))
                 assert result.status == [Status.FINISHED], f"{name}={choice}: {result.reason}"
 
     def test_learned_matrices_are_finite(self, dataset: Miniature) -> None:
         n_tasks = _problems(dataset)[0].n_tasks
-        for name, matrix in _trained(self.method, type(dataset)).learned.items():
+        for name, matrix in self._trained(dataset).learned.items():
             assert np.isfinite(matrix).all(), name
             if name == "transfer":
                 assert matrix.shape == (1, n_tasks, n_tasks), "transfer is [T, T]: row gives to column"
 
+    def test_a_row_is_predicted_alike_in_any_company(self, dataset: Miniature) -> None:
+        method, problem = self.method(), _problems(dataset)[0]
+        if not isinstance(method, FitMethod):
+            pytest.skip("the harness predicts for it")
+        train, validation = (Examples.of(problem.parts[name], problem.tasks) for name in ("train", "validation"))
+        predictor = method.fit(train, validation, method.Params(**self.setting), 0)
+        together = predictor.predict(validation.inputs, validation.task)
+        for rows in (slice(0, 7), slice(7, 8), slice(8, None)):
+            own = predictor.predict(validation.inputs[rows], None if validation.task is None else validation.task[rows])
+            read = np.ones(own.shape, bool)
+            if validation.task is not None:
+                for t, columns in enumerate(problem.output_slices):
+                    read[:, columns] = (validation.task[rows] == t)[:, None]
+            np.testing.assert_allclose(own[read], together[rows][read], 1e-9, 1e-9)
+
+    def _refusal(self, miniature: type[Miniature]) -> str | None:
+        return self.method().supports(_problems(miniature())[0], miniature.recipe)
+
+    def _trained(self, dataset: Miniature) -> StackResult:
+        """One trial on the first split."""
+        return _trained(self.method, type(dataset), tuple(self.setting.items()))
+
     def _gradient_method(self) -> GradientMethod:
         method = self.method()
         if not isinstance(method, GradientMethod):
-            pytest.skip("a solver has no objective")
+            pytest.skip("it has no objective")
         return method
 
     def _method_with_terms(self) -> GradientMethod:
@@ -223,9 +259,9 @@ def _train(method: Method, dataset: Miniature, trials: list[Trial]) -> StackResu
 
 
 @cache
-def _trained(method: type[Method], dataset: type[Miniature]) -> StackResult:
-    """One trial with defaults on the first split."""
-    return _train(method(), dataset(), miniature_trials(method(), dataset()))
+def _trained(method: type[Method], dataset: type[Miniature], setting: tuple[tuple[str, Value], ...]) -> StackResult:
+    """One trial on the first split, with defaults but for a setting."""
+    return _train(method(), dataset(), miniature_trials(method(), dataset(), [dict(setting)]))
 
 
 def _problems(dataset: Miniature) -> dict[int, Problem]:

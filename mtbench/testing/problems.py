@@ -15,12 +15,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mtbench.contracts.dataset import Dataset
-from mtbench.contracts.hyperparameters import Value
 from mtbench.contracts.method import Method
 from mtbench.contracts.recipe import Recipe
 from mtbench.contracts.reference import Reference
 from mtbench.contracts.seeds import seed_from
 from mtbench.contracts.trials import Cell, Trial
+from mtbench.contracts.values import Value
 from mtbench.data.splits import draw_by_group
 from mtbench.plan.grid import hyperparameters
 from mtbench.tasks import Array, Part, Problem, Rows, Task, TaskKind
@@ -80,6 +80,7 @@ class SharedRegression(Miniature):
     title = "Related regression tasks with missing labels"
     selection_metric = report_metric = "rmse"
     tasks = tuple(Task(f"target_{t}", TaskKind.REGRESSION) for t in range(4))
+    missing: ClassVar[float] = 0.2
 
     def generate(self, rng: np.random.Generator) -> Mapping[str, Part]:
         """Rows, labels of all tasks, and gaps in them."""
@@ -88,10 +89,18 @@ class SharedRegression(Miniature):
         def part(n: int) -> Part:
             inputs = rng.normal(size=(n, N_FEATURES)).astype(np.float32)
             labels = (inputs @ W + 0.1 * rng.normal(size=(n, len(self.tasks)))).astype(np.float32)
-            labels[rng.uniform(size=labels.shape) < 0.2] = np.nan
+            labels[rng.uniform(size=labels.shape) < self.missing] = np.nan
             return Part(inputs, labels)
 
         return {name: part(n) for name, n in _PART_ROWS.items()}
+
+
+class CompleteRegression(SharedRegression):
+    """The same with all labels, for methods that cannot do without."""
+
+    name = "miniature_complete_labels"
+    title = "Related regression tasks"
+    missing = 0.0
 
 
 class OwnRegression(Miniature):

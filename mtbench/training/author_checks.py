@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Collection
+from types import CodeType
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from mtbench.contracts.method import Method
 from mtbench.contracts.recipe import Recipe
 from mtbench.contracts.terms import Terms
 from mtbench.errors import PluginError
+from mtbench.plugins.sources import describe_fault
 
 _MIXED_DTYPES = re.compile(r"same dtype|Double|Float and|Half|BFloat16|dtype.* but (got|found)", re.IGNORECASE)
 
@@ -25,7 +27,7 @@ def check_model(method: Method, model: object, recipe: Recipe) -> None:
         PluginError: It is no module, has nothing to train, or is of a dtype of its own.
     """
     if not isinstance(model, nn.Module):
-        raise broken_promise(method, "build", "must return an nn.Module", _what(model))
+        raise broken_promise(method, "build", "must return an nn.Module", what(model))
     trained = dict(model.named_parameters())
     if not trained:
         raise broken_promise(method, "build", "must return an nn.Module with an nn.Parameter or more to train", "none")
@@ -48,7 +50,7 @@ def tensor_objective(method: Method, objective: object) -> Tensor:
     """
     if not isinstance(objective, Tensor):
         advice = "Leave out .item(), float() and numpy."
-        raise broken_promise(method, "objective", "must return a scalar tensor", _what(objective), advice)
+        raise broken_promise(method, "objective", "must return a scalar tensor", what(objective), advice)
     return objective
 
 
@@ -59,11 +61,11 @@ def checked_terms(method: Method, terms: object, batch: Batch) -> dict[str, Tens
         PluginError: They are not.
     """
     if not isinstance(terms, Terms):
-        raise broken_promise(method, "terms", "must return mtbench.Terms(tasks, penalty)", _what(terms))
+        raise broken_promise(method, "terms", "must return mtbench.Terms(tasks, penalty)", what(terms))
     n_tasks = batch.problem.n_tasks
     for name, value, shape in (("tasks", terms.tasks, (n_tasks,)), ("penalty", terms.penalty, ())):
         if not isinstance(value, Tensor) or tuple(value.shape) != shape:
-            found = f"shape {list(value.shape)}" if isinstance(value, Tensor) else _what(value)
+            found = f"shape {list(value.shape)}" if isinstance(value, Tensor) else what(value)
             wanted = f"[T] = [{n_tasks}]" if shape else "a scalar"
             raise broken_promise(method, "terms", f"must give {name} as a tensor, {wanted}", found)
     return {"tasks": terms.tasks, "penalty": terms.penalty, "present": batch.present}
@@ -117,15 +119,51 @@ def mixed_dtypes(method: Method, function: str, error: Exception, dtype: torch.d
     )
 
 
-def broken_promise(method: Method, function: str, must: str, found: str, advice: str = "") -> PluginError:
-    """A promise that one of a method's functions breaks, with the place where it is written."""
-    code = getattr(inspect.unwrap(getattr(type(method), function)), "__code__", None)
+def broken_promise(
+    method: Method, function: str, must: str, found: str, advice: str = "", owner: type | None = None
+) -> PluginError:
+    """A promise that one of a method's functions breaks, with the place where it is written.
+
+    Args:
+        method: The method.
+        function: The function's name.
+        must: What it must do.
+        found: What it did.
+        advice: What to do about it.
+        owner: The class that the function is of; as it stands, the method's.
+    """
+    code = _code(owner or type(method), function)
     place = f" ({code.co_filename}, line {code.co_firstlineno})" if code is not None else ""
-    text = f"Method '{method.name}': `{function}` {must}; found {found}{place}."
+    text = f"Method '{method.name}': {_function(owner, function)} {must}; found {found}{place}."
     return PluginError(f"{text} {advice}".rstrip())
 
 
-def _what(value: object) -> str:
+def raised(method: Method, function: str, error: Exception, owner: type | None = None) -> PluginError:
+    """An exception that came out of one of a method's functions, in one line with the place it came from.
+
+    Args:
+        method: The method.
+        function: The function's name.
+        error: What it raised.
+        owner: As in `broken_promise`.
+    """
+    code = _code(owner or type(method), function)
+    fault = describe_fault(error, code.co_filename if code is not None else "")
+    advice = "What it is handed cannot be written to; take a copy before you change it: np.array(...)."
+    text = f"Method '{method.name}': {_function(owner, function)} must not raise; found {fault}."
+    return PluginError(f"{text} {advice}" if "read-only" in str(error) else text)
+
+
+def _function(owner: type | None, function: str) -> str:
+    return f"`{function}`" if owner is None else f"`{owner.__name__}.{function}`"
+
+
+def _code(owner: type, function: str) -> CodeType | None:
+    return getattr(inspect.unwrap(getattr(owner, function)), "__code__", None)
+
+
+def what(value: object) -> str:
+    """A value that should have been another, in words."""
     if value is None:
         return "None (is a `return` missing?)"
     if isinstance(value, bool | int | float):

@@ -120,6 +120,7 @@ def _check_content(inputs: TrainingInputs) -> None:
 def _result(stack: StackTraining, trials: Sequence[Trial]) -> StackResult:
     progress = stack.progress
     unjudged = [False] * len(trials) if progress.unjudged is None else progress.unjudged.tolist()
+    size = stack.n_parameters
     status = [Status.DIVERGED if bad else Status.FINISHED for bad in progress.diverged]
     return StackResult(
         trials,
@@ -131,7 +132,7 @@ def _result(stack: StackTraining, trials: Sequence[Trial]) -> StackResult:
         history={name: np.stack(rows, 1) for name, rows in progress.history.items()},
         best_epoch=progress.best_epoch,
         train_seconds=progress.seconds,
-        n_parameters=np.full(len(trials), stack.n_parameters, np.int64),
+        n_parameters=None if size is None else np.full(len(trials), size, np.int64),
         residual=stack.residual,
     )
 

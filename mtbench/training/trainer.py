@@ -82,8 +82,8 @@ class StackTraining(ABC):
 
     @property
     @abstractmethod
-    def n_parameters(self) -> int:
-        """Numbers learned per trial."""
+    def n_parameters(self) -> int | Array | None:
+        """Numbers learned: one for all trials, or [K]; None where that is not known."""
 
     @abstractmethod
     def predictions(self, part: str, trials: Array) -> Array:

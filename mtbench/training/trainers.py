@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 from mtbench.contracts.method import Method
 from mtbench.errors import PluginError
+from mtbench.training.fit import FitTrainer
 from mtbench.training.gradient_trainer import GradientTrainer
 from mtbench.training.solver import SolverTrainer
 from mtbench.training.trainer import Trainer
 
-TRAINERS: Mapping[str, Trainer] = {"gradient": GradientTrainer(), "solver": SolverTrainer()}
+TRAINERS: Mapping[str, Trainer] = {"gradient": GradientTrainer(), "solver": SolverTrainer(), "fit": FitTrainer()}
 """By the `kind` that a method's base class names."""
 
 

@@ -25,6 +25,7 @@ from mtbench.training.optimisers import StackedOptimiser, optimiser_for
 from mtbench.training.stacked import StackedModels, StackState
 
 _SALT = 0x2545F4914F6CDD1D  # what is random here is not what dropout draws from the same key
+_NOTED = 2**16  # numbers that are noted before they are added up, 512 KiB
 _IMAGES = 4  # axes of a convolution's filters, whose gradients torch does not map over tasks without loss of speed
 
 Named = dict[str, Tensor]
@@ -84,6 +85,7 @@ class TaskWeighting:
         if self._learned:
             self._optimiser = optimiser_for(recipe, self._flat(self._learned), rates)
         self._dtype = dtype
+        self._noted: list[Named] = []  # steps that are not in the sums yet
         self._rows_fit: bool | None = None  # whether gradients can be taken row by row; not known before the first step
         # Over the steps in which a task was present: losses of the epoch, all else since the last look.
         of_tasks, of_trials = (len(rates), n_tasks), (len(rates),)
@@ -150,6 +152,7 @@ class TaskWeighting:
 
     def end_epoch(self, hyper: Mapping[str, Tensor]) -> None:
         """Tells the weighting the mean losses of the epoch."""
+        self._add_up()
         losses = self._sums["losses"] / self._sums["trained"].clamp(min=1.0)
         self._sums["losses"].zero_()
         self._sums["trained"].zero_()
@@ -166,6 +169,7 @@ class TaskWeighting:
         cosine between those of two tasks, "gradient_cosine" [R], and the share of pairs of tasks whose gradients point
         in opposite directions, "gradient_conflicts" [R].
         """
+        self._add_up()
         sums = self._sums
         found = {"weights": sums["weights"] / sums["present"].clamp(min=1.0)}
         if not isinstance(self.weighting, LossWeighting):
@@ -179,6 +183,7 @@ class TaskWeighting:
 
     def select(self, keep: Tensor) -> None:
         """Keeps some trials: int64 positions."""
+        self._add_up()
         self._state = {name: value[keep] for name, value in self._state.items()}
         self._learned = {name: value[keep] for name, value in self._learned.items()}
         self._sums = {name: value[keep] for name, value in self._sums.items()}
@@ -187,6 +192,7 @@ class TaskWeighting:
 
     def tensors(self) -> Named:
         """All that it remembers and learns, under one name each."""
+        self._add_up()
         optimiser = {} if self._optimiser is None else self._optimiser.state()
         groups = {"state": self._state, "learned": self._learned, "sums": self._sums, "optimiser": optimiser}
         return {f"{group}/{name}": value for group, held in groups.items() for name, value in held.items()}
@@ -244,20 +250,32 @@ class TaskWeighting:
         return value  # type: ignore[no-any-return]
 
     def note(self, losses: Tensor, weights: Tensor | None, present: Tensor, gram: Tensor | None) -> None:
-        """Adds a step to the sums of the epoch: losses, weights and presence [R, T], the Gram matrices [R, T, T]."""
-        sums, there = self._sums, present.double()
-        sums["losses"] += losses.detach() * there
-        sums["trained"] += there
-        sums["present"] += there
-        if weights is not None:
-            sums["weights"] += torch.where(there > 0, weights.detach().double(), 0.0)
-        if gram is not None:
-            norms = gram.diagonal(dim1=-2, dim2=-1).sqrt()
-            cosines = gram / (norms[:, :, None] * norms[:, None]).clamp(min=torch.finfo(torch.float64).tiny)
-            pairs = (there[:, :, None] * there[:, None]).triu(1)
-            sums["cosine"] += (cosines * pairs).sum((1, 2))
-            sums["conflicts"] += ((cosines < 0) * pairs).sum((1, 2))
-            sums["pairs"] += pairs.sum((1, 2))
+        """Notes a step: losses, weights and presence [R, T], the Gram matrices [R, T, T]."""
+        known = {"losses": losses, "weights": weights, "present": present, "gram": gram}
+        self._noted.append({name: value.detach() for name, value in known.items() if value is not None})
+        if len(self._noted) * sum(value.numel() for value in self._noted[-1].values()) > _NOTED:
+            self._add_up()
+
+    def _add_up(self) -> None:
+        """Adds the steps that were noted to the sums, all at once: one by one they would take as long as the steps."""
+        if not self._noted:
+            return
+        sums, steps = self._sums, {name: torch.stack([one[name] for one in self._noted]) for name in self._noted[0]}
+        self._noted.clear()
+        there = steps["present"].double()
+        sums["losses"] += (steps["losses"] * there).sum(0)
+        sums["trained"] += there.sum(0)
+        sums["present"] += there.sum(0)
+        if "weights" in steps:
+            sums["weights"] += torch.where(there > 0, steps["weights"].double(), 0.0).sum(0)
+        if "gram" in steps:
+            norms = steps["gram"].diagonal(dim1=-2, dim2=-1).sqrt()
+            products = norms[..., :, None] * norms[..., None, :]
+            cosines = steps["gram"] / products.clamp(min=torch.finfo(torch.float64).tiny)
+            pairs = (there[..., :, None] * there[..., None, :]).triu(1)
+            sums["cosine"] += (cosines * pairs).sum((0, 2, 3))
+            sums["conflicts"] += ((cosines < 0) * pairs).sum((0, 2, 3))
+            sums["pairs"] += pairs.sum((0, 2, 3))
 
     def _own(self, hyper: Mapping[str, Tensor]) -> Any:
         """The weighting's hyperparameters of one trial."""

@@ -5,9 +5,11 @@ import tomllib
 import pytest
 
 from mtbench.plugins.host import load_plugins
+from mtbench.testing.problems import OwnMulticlass, OwnRegression, SharedOneVsAll, miniature_trials
+from mtbench.training import train_stack
 
 
-@pytest.mark.parametrize("kind", ["method", "dataset"])
+@pytest.mark.parametrize("kind", ["method", "fit-method", "dataset"])
 def test_it_writes_a_complete_package(mtbench, tmp_path, kind):
     result = mtbench("new", kind, "my_thing", "--directory", tmp_path)
     assert result.exit_code == 0, result.output
@@ -20,11 +22,19 @@ def test_it_writes_a_complete_package(mtbench, tmp_path, kind):
     assert "$" not in "".join((package / path).read_text() for path in written)
 
 
-@pytest.mark.parametrize("kind", ["method", "dataset"])
+@pytest.mark.parametrize("kind", ["method", "fit-method", "dataset"])
 def test_its_module_also_works_as_a_plugin_file(mtbench, tmp_path, kind):
     mtbench("new", kind, "my_thing", "--directory", tmp_path)
     plugins = load_plugins([tmp_path / "mtbench-my-thing" / "mtbench_my_thing.py"])
-    assert "my_thing" in (plugins.methods if kind == "method" else plugins.datasets)
+    assert "my_thing" in (plugins.datasets if kind == "dataset" else plugins.methods)
+
+
+@pytest.mark.parametrize("dataset", [SharedOneVsAll, OwnRegression, OwnMulticlass])
+def test_its_fit_method_trains_on_every_kind_of_task(mtbench, tmp_path, dataset):
+    mtbench("new", "fit-method", "my_thing", "--directory", tmp_path)
+    method = load_plugins([tmp_path / "mtbench-my-thing" / "mtbench_my_thing.py"]).methods["my_thing"]()
+    result = train_stack(method, {0: dataset().load(tmp_path, 0, None)}, miniature_trials(method, dataset()), dataset())
+    assert result.status == ["finished"]
 
 
 @pytest.mark.parametrize("name", ["My", "a-b", "1a", "a__b", "../a", "a b", ""])

@@ -242,10 +242,10 @@ def test_a_hook_that_raises_while_it_is_asked_is_blamed(site):
     [
         ('name = "bad"', "", "Bad.name must be lower-case words joined by underscores"),
         ('name = "bad"', 'name = "Bad-1"', "found 'Bad-1'"),
-        ("GradientMethod)", "object)", "subclasses of GradientMethod or SolverMethod"),
+        ("GradientMethod)", "object)", "subclasses of GradientMethod, SolverMethod or FitMethod"),
         ("def objective", "def objectiv", "must implement `terms`"),
         ("reference = ", "paper = ", "Bad.reference must be a Reference"),
-        ("return [Bad]", "return [Bad()]", "subclasses of GradientMethod or SolverMethod"),
+        ("return [Bad]", "return [Bad()]", "subclasses of GradientMethod, SolverMethod or FitMethod"),
         ("    def build", "    class Params:\n        x: float = 1.0\n    def build", "must be a frozen dataclass"),
         ("    def build", "    def __init__(self, x):\n        pass\n    def build", "must work without arguments"),
     ],

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mtbench import GradientMethod, PluginError, Reference, Terms, tunable
+from mtbench import FitMethod, GradientMethod, PluginError, Predictor, Reference, Terms, tunable
 from mtbench.testing import MethodContract
 from mtbench.testing.problems import MINIATURES, SharedRegression
 
@@ -76,6 +76,21 @@ class MixesUpItsTrials(Good):
 class DrawsInItsObjective(Good):
     def objective(self, model, batch, params):
         return super().objective(model, batch, params) * (1 + torch.rand(()) * 1e-3)
+
+
+class Standardised(Predictor):
+    """Predicts by the mean of the rows that are asked for."""
+
+    def predict(self, inputs, task):
+        return inputs[:, :4] - inputs[:, :4].mean(0)
+
+
+class LooksAtItsCompany(FitMethod):
+    name = "looks_at_its_company"
+    reference = Reference("A title", "A venue 2020")
+
+    def fit(self, train, validation, params, seed):
+        return Standardised()
 
 
 class WithTerms(GradientMethod):
@@ -153,6 +168,8 @@ PER_PROBLEM = [
     (ReadsTheGlobalState, "test_building_depends_on_the_generator_only"),
     (MixesUpItsTrials, "test_training_again_gives_the_same"),
     (WrongTransfer, "test_learned_matrices_are_finite"),
+    (LooksAtItsCompany, "test_a_row_is_predicted_alike_in_any_company"),
+    (LooksAtItsCompany, "test_training_beats_predicting_nothing"),
 ]
 
 

@@ -16,9 +16,12 @@ from mtbench_methods.cnn import CNN
 from mtbench_methods.hard_sharing import HardSharing
 from mtbench_methods.mrn import MRN
 from mtbench_methods.nn import NN
+from mtbench_weightings.graddrop import GradDrop
+from mtbench_weightings.mgda import MGDA
 from torch import Tensor
 
 from mtbench import GradientMethod, Method
+from mtbench.contracts.weighted import weighted
 from mtbench.testing.problems import (
     MINIATURES,
     OwnImages,
@@ -115,6 +118,8 @@ def test_the_bytes_of_data_follow_from_their_shapes(dataset: Any, dtype: torch.d
         pytest.param(MRN, OwnMulticlass, {"hidden": 100, "clip_norm": 1.0}, [(4, 2)], id="mixed tasks"),
         pytest.param(CNN, SharedImages, {"augment": "crop_flip", "dtype": "float32"}, [(1, 1), (5, 1)], id="images"),
         pytest.param(HardSharing, OwnImages, {"rows_per_task": 4, "dtype": "float32"}, [(4, 1)], id="own images"),
+        pytest.param(weighted(NN, MGDA), SharedOneVsAll, {"hidden": 200}, [(1, 1), (6, 2)], id="gradients of tasks"),
+        pytest.param(weighted(HardSharing, GradDrop), OwnImages, {"dtype": "float32"}, [(4, 1)], id="Jacobians"),
     ],
 )
 def test_the_peak_of_a_stack_is_predicted(
