@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mtbench.engines.in_process import run_job
     from mtbench.errors import DataError, MtbenchError, PluginError, StoreError, StudyError, UnknownName
     from mtbench.linear.data import LinearData
+    from mtbench.metrics import Metric
     from mtbench.report.frames import load
     from mtbench.tasks import Layout, Part, Problem, Rows, Task, TaskKind
 
@@ -45,6 +46,7 @@ _HOMES = {
     "mtbench.contracts.hyperparameters": ("NoParams", "tunable"),
     "mtbench.contracts.method": ("FitMethod", "GradientMethod", "LinearSolution", "Method", "SolverMethod"),
     "mtbench.linear.data": ("LinearData",),
+    "mtbench.metrics": ("Metric",),
     "mtbench.contracts.recipe": ("Recipe",),
     "mtbench.contracts.reference": ("Reference",),
     "mtbench.report.frames": ("load",),
@@ -67,9 +69,9 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "Batch", "DataError", "Dataset", "Engine", "Examples", "FitMethod", "GradientMethod", "GramWeighting",
     "JacobianWeighting", "Job", "JobFailed", "Layout", "LinearData", "LinearSolution", "LossWeighting", "Method",
-    "MtbenchError", "NoOptions", "NoParams", "Part", "PluginError", "Predictor", "Problem", "Recipe", "Reference",
-    "Rows", "SolverMethod", "Source", "Status", "StoreError", "StudyError", "Target", "TargetPredictors", "Task",
-    "TaskKind", "TaskStep", "Terms", "UnknownName", "Weighting", "draw_by_group", "fetch", "hookimpl", "load",
+    "Metric", "MtbenchError", "NoOptions", "NoParams", "Part", "PluginError", "Predictor", "Problem", "Recipe",
+    "Reference", "Rows", "SolverMethod", "Source", "Status", "StoreError", "StudyError", "Target", "TargetPredictors",
+    "Task", "TaskKind", "TaskStep", "Terms", "UnknownName", "Weighting", "draw_by_group", "fetch", "hookimpl", "load",
     "run_job", "seed_from", "tunable", "verified",
 ]  # fmt: skip
 

@@ -16,8 +16,8 @@ from mtbench.cli.lazy import LazyGroup, Target
     targets={
         "run": Target("mtbench.cli.run:run", "Train methods on data sets; go on with what is missing."),
         "report": Target("mtbench.cli.report:report", "Print the leaderboard of a results store."),
-        "list": Target("mtbench.cli.listing:list_", "List methods, weightings, data sets, engines or plugins."),
-        "show": Target("mtbench.cli.show:show", "Show all that is known of a method, weighting or data set."),
+        "list": Target("mtbench.cli.listing:list_", "List methods, weightings, metrics, data sets and the like."),
+        "show": Target("mtbench.cli.show:show", "Show all that is known of a method, weighting, data set or metric."),
         "show-transfer": Target("mtbench.cli.transfer:show_transfer", "Draw what a method learned between tasks."),
         "show-weights": Target("mtbench.cli.weights:show_weights", "Show how a weighting weighed the tasks by epoch."),
         "data": Target("mtbench.cli.data:data", "See, fetch and verify the data of data sets."),

@@ -19,6 +19,7 @@ from mtbench import __version__
 from mtbench.contracts.hyperparameters import Hyperparameter, describe
 from mtbench.contracts.scale import COUNTS, UNITS
 from mtbench.contracts.trials import WITH
+from mtbench.metrics import METRICS
 from mtbench.plugins import names
 from mtbench.plugins.host import Plugins
 from mtbench.plugins.sources import FILE
@@ -39,10 +40,10 @@ class Catalogue:
     Attributes:
         fingerprint: Of the files that it was made from.
         sources: Further files that methods inherit from, each with its time and size.
-        homes: The plugin that offers a name, by name of a method, weighting or data set.
+        homes: The plugin that offers a name, by name of a method, weighting, data set or plugin's metric.
         listeners: Plugins that hear of events.
-        listed: By kind ("methods", "weightings", "engines", "plugins"), what `list` shows.
-        shown: By name of a method or weighting, what `show` shows.
+        listed: By kind ("methods", "weightings", "metrics", "engines", "plugins"), what `list` shows.
+        shown: By name of a method, weighting or metric, what `show` shows.
     """
 
     fingerprint: str
@@ -53,14 +54,21 @@ class Catalogue:
     shown: dict[str, Row]
 
     @property
+    def metric_plugins(self) -> list[str]:
+        """Plugins that offer metrics."""
+        return sorted({self.homes[row["name"]] for row in self.listed["metrics"] if row["name"] in self.homes})
+
+    @property
     def dataset_plugins(self) -> list[str]:
-        """Plugins that offer data sets."""
-        return sorted({home for name, home in self.homes.items() if name not in self.shown})
+        """Plugins that offer data sets, and metrics, which data sets name."""
+        return sorted({home for name, home in self.homes.items() if name not in self.shown} | {*self.metric_plugins})
 
     def offering(self, wanted: Iterable[str]) -> list[str]:
-        """Plugins that offer names, of "method+weighting" both, and those that listen."""
+        """Plugins that offer names, of "method+weighting" both, and those that listen or offer metrics."""
         parts = {part for name in wanted for part in name.split(WITH)}
-        return sorted({*self.listeners, *(self.homes[part] for part in parts if part in self.homes)})
+        return sorted(
+            {*self.listeners, *self.metric_plugins, *(self.homes[part] for part in parts if part in self.homes)}
+        )
 
 
 def remembered() -> Catalogue | None:
@@ -87,15 +95,20 @@ def remember(plugins: Plugins) -> None:
     found = Catalogue(
         plugins.fingerprint,
         [_stamp(path) for path in _inherited(plugins)],
-        {name: plugins.owner(name).plugin for name in (*plugins.methods, *plugins.weightings, *plugins.datasets)},
+        {name: plugins.owner(name).plugin for kind in _named(plugins) for name in kind},
         plugins.listeners(),
         {what: rows(plugins) for what, rows in LISTED.items()},
         {
             **{name: method_page(plugins, name) for name in plugins.methods},
             **{name: weighting_page(plugins, name) for name in plugins.weightings},
+            **{name: metric_page(plugins, name) for name in (*METRICS, *plugins.metrics)},
         },
     )
     names.replace(_file(), json.dumps(asdict(found)))
+
+
+def _named(plugins: Plugins) -> tuple[dict[str, Any], ...]:
+    return plugins.methods, plugins.weightings, plugins.metrics, plugins.datasets
 
 
 def _file() -> Path:
@@ -154,6 +167,20 @@ def weighting_needs(weighting: type[Any]) -> str:
     return "gram" if issubclass(weighting, GramWeighting) else "jacobian"
 
 
+def metric_rows(plugins: Plugins) -> list[Row]:
+    """One record for each metric: mtbench's own, then those of plugins by name."""
+    return [
+        {
+            "name": metric.name,
+            "title": metric.title,
+            "better": "higher" if metric.higher_is_better else "lower",
+            "kinds": [str(kind) for kind in metric.kinds],
+            "from": provider(plugins, metric.name) if metric.name in plugins.metrics else f"mtbench {__version__}",
+        }
+        for metric in (*METRICS.values(), *(plugins.metrics[name] for name in sorted(plugins.metrics)))
+    ]
+
+
 def engine_rows(plugins: Plugins) -> list[Row]:
     """One record for each engine: mtbench's own, then those of plugins by name."""
     from mtbench.engines import LocalEngine
@@ -166,8 +193,7 @@ def engine_rows(plugins: Plugins) -> list[Row]:
 
 def plugin_rows(plugins: Plugins) -> list[Row]:
     """One record for each plugin that was loaded, in loading order."""
-    kinds = (plugins.methods, plugins.weightings, plugins.datasets, plugins.engines)
-    offered = {name: plugins.owner(name) for kind in kinds for name in kind}
+    offered = {name: plugins.owner(name) for kind in (*_named(plugins), plugins.engines) for name in kind}
     return [
         {
             "plugin": owner.plugin,
@@ -182,6 +208,7 @@ def plugin_rows(plugins: Plugins) -> list[Row]:
 LISTED = {
     "methods": method_rows,
     "weightings": weighting_rows,
+    "metrics": metric_rows,
     "engines": engine_rows,
     "plugins": plugin_rows,
 }
@@ -231,6 +258,20 @@ def weighting_page(plugins: Plugins, name: str) -> Row:
         "hyperparameters": [hyperparameter_row(h) for h in rows],
         "units": _units(rows),
     }
+
+
+def metric_page(plugins: Plugins, name: str) -> Row:
+    """What `show` tells of a metric, in the form of `method_page`."""
+    metric = plugins.metric(name)
+    facts = {
+        "better": "higher" if metric.higher_is_better else "lower",
+        "tasks": ", ".join(metric.kinds),
+        "value": "one a task; the headline is their mean" if metric.per_task else "one of all tasks together",
+        "from": f"the {plugins.owner(name)}" if name in plugins.metrics else f"mtbench {__version__}",
+    }
+    if definition := inspect.getdoc(metric.values):
+        facts = {"definition": " ".join(definition.split()), **facts}
+    return {"summary": metric.title, "facts": facts, "hyperparameters": [], "units": {}}
 
 
 def provider(plugins: Plugins, name: str) -> str:

@@ -45,9 +45,9 @@ def complete_dataset(ctx: click.Context, param: click.Parameter, incomplete: str
 
 
 def complete_either(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names of methods, weightings and data sets."""
+    """Names of methods, weightings, data sets and metrics."""
     names = known_names()
-    return _starting([*_methods(incomplete), *names.weightings, *names.datasets], incomplete)
+    return _starting([*_methods(incomplete), *names.weightings, *names.datasets, *names.metrics], incomplete)
 
 
 def complete_methods(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

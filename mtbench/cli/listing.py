@@ -17,12 +17,12 @@ from mtbench.plugins.host import Plugins, load_modules
 
 
 @click.command("list")
-@click.argument("what", type=click.Choice(["methods", "weightings", "datasets", "engines", "plugins"]))
+@click.argument("what", type=click.Choice(["methods", "weightings", "metrics", "datasets", "engines", "plugins"]))
 @click.option("--format", "format_", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @plugin_option
 @data_option
 def list_(what: str, format_: str, plugin_files: tuple[Path, ...], root: Path) -> None:
-    """Lists methods, weightings, data sets (and whether their data are there), engines or plugins.
+    """Lists methods, weightings, metrics, data sets (and whether their data are there), engines or plugins.
 
     \b
     Examples:

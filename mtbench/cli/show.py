@@ -1,4 +1,4 @@
-"""`mtbench show`: all that is known of one method, weighting or data set."""
+"""`mtbench show`: all that is known of one method, weighting, data set or metric."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mtbench.cli.catalogue import Row, hyperparameter_row, method_page, remembered, weighting_page
+from mtbench.cli.catalogue import Row, hyperparameter_row, method_page, metric_page, remembered, weighting_page
 from mtbench.cli.completion import complete_either
 from mtbench.cli.listing import data_state
 from mtbench.cli.options import data_option, plugin_option, plugins_with_warnings
@@ -17,21 +17,23 @@ from mtbench.contracts.dataset import Dataset
 from mtbench.contracts.hyperparameters import describe
 from mtbench.contracts.trials import WITH
 from mtbench.errors import UnknownName
+from mtbench.metrics import METRICS
 from mtbench.plugins.host import Plugins, load_modules
 
 
 @click.command()
-@click.argument("name", metavar="METHOD|WEIGHTING|DATASET", shell_complete=complete_either)
+@click.argument("name", metavar="METHOD|WEIGHTING|DATASET|METRIC", shell_complete=complete_either)
 @plugin_option
 @data_option
 def show(name: str, plugin_files: tuple[Path, ...], root: Path) -> None:
-    """Shows a method's or weighting's paper and hyperparameters, or a data set's recipe, sources, splits and metrics.
+    """Shows a method's or weighting's paper and hyperparameters, what a data set is made of, or what a metric is.
 
     \b
     Examples:
       mtbench show amtfl
       mtbench show hard_sharing+cagrad
       mtbench show school
+      mtbench show auc
     """
     known = None if plugin_files else remembered()
     if known is not None and name in known.shown:
@@ -47,14 +49,16 @@ def show(name: str, plugin_files: tuple[Path, ...], root: Path) -> None:
         show_method(name, weighting_page(plugins, name))
     elif name in plugins.datasets:
         show_dataset(plugins, plugins.dataset(name), root)
+    elif name in plugins.metrics or name in METRICS:
+        show_method(name, metric_page(plugins, name))
     else:
-        hint = "`mtbench list methods`, `mtbench list weightings` and `mtbench list datasets` show all."
-        known_names = [*plugins.methods, *plugins.weightings, *plugins.datasets]
-        raise UnknownName.among("method, weighting or data set", name, known_names, hint)
+        hint = "`mtbench list methods`, and `weightings`, `datasets` and `metrics` in its place, show all."
+        known_names = [*plugins.methods, *plugins.weightings, *plugins.datasets, *plugins.metrics, *METRICS]
+        raise UnknownName.among("method, weighting, data set or metric", name, known_names, hint)
 
 
 def show_method(name: str, page: Row) -> None:
-    """Prints a method or weighting: see `catalogue.method_page`."""
+    """Prints a method, weighting or metric: see `catalogue.method_page`."""
     say(f"{name}: {page['summary']}\n")
     _facts(page["facts"])
     if page["hyperparameters"]:

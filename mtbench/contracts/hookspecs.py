@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mtbench.contracts.method import Method
     from mtbench.contracts.trials import Stack, Trial
     from mtbench.contracts.weighting import Weighting
+    from mtbench.metrics import Metric
 
 hookspec = pluggy.HookspecMarker("mtbench")
 hookimpl = pluggy.HookimplMarker("mtbench")
@@ -25,6 +26,11 @@ def mtbench_methods() -> list[type[Method]]:  # type: ignore[empty-body]
 @hookspec
 def mtbench_weightings() -> list[type[Weighting]]:  # type: ignore[empty-body]
     """The weighting classes that a plugin offers; called when plugins are loaded."""
+
+
+@hookspec
+def mtbench_metrics() -> list[Metric]:  # type: ignore[empty-body]
+    """The metrics that a plugin offers, instances of `mtbench.Metric`; called when plugins are loaded."""
 
 
 @hookspec

@@ -12,6 +12,12 @@ from mtbench.metrics import metric, named_metric
 from mtbench.tasks import Problem
 
 
+def metrics_named(dataset: Dataset | type[Dataset]) -> list[str]:
+    """The metrics that a data set names, each once, without the parts that they are read on."""
+    named = (dataset.selection_metric, dataset.report_metric, *dataset.also_report)
+    return list(dict.fromkeys(name.partition("@")[0] for name in named))
+
+
 def metrics_by_part(dataset: Dataset, problem: Problem) -> Mapping[str, list[str]]:
     """Which metrics are computed on which part of a data set's problems.
 

@@ -23,6 +23,9 @@ IDENTITY_FORMAT = 1
 CONTENT = "content"
 """Key of the provenance: by split, the fingerprint of the problem that trials were trained on."""
 
+METRIC_PLUGIN = "metric_plugin_"
+"""Begins the keys of the provenance that say who provides a metric, where that is a plugin."""
+
 WITH = "+"
 """What joins the names of a method and a weighting, where a method is named."""
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtbench.contracts.engine import Job
-from mtbench.contracts.trials import CONTENT
+from mtbench.contracts.trials import CONTENT, METRIC_PLUGIN
 from mtbench.errors import MtbenchError
 from mtbench.plugins.sources import describe_fault
 
@@ -118,6 +118,7 @@ def _code(job: Job, content: Sequence[Fingerprint]) -> str:
     code = [
         str(job.provenance.get(name)) for name in ("mtbench", "method_plugin", "weighting_plugin", "dataset_plugin")
     ]
+    code += [str(who) for field, who in sorted(job.provenance.items()) if field.startswith(METRIC_PLUGIN)]
     return json.dumps([*code, *(found.sha256 for found in content)])
 
 

@@ -1,16 +1,16 @@
-"""The labelled rows of each task, and what metrics ask of tasks.
+"""The labelled rows of each task, and means over their labels.
 
 Shapes: R trials, n_t labelled rows of task t, C_t its outputs, D_t its label columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from mtbench.tasks import Array, Part, Problem, Task, TaskKind
+from mtbench.tasks import Array, Part, Problem, Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +37,17 @@ class Block:
             return np.asarray(values.mean((1, 2)))
         return np.asarray(np.where(self.known, values, 0.0).sum((1, 2)) / self.known.sum())
 
+    def column_sums(self, values: Array) -> Array:
+        """Sums of values [R, n_t, D_t] over the labels that are there, by label column: [R, D_t]."""
+        counted = values if self.known is None else np.where(self.known, values, 0.0)
+        # Row by row in memory: the bits of a sum must not depend on how many trials there are.
+        return np.asarray(np.ascontiguousarray(counted.transpose(0, 2, 1)).sum(2))
+
+    @property
+    def counts(self) -> Array:
+        """How many labels each column has, int64 [D_t]."""
+        return np.full(self.labels.shape[1], len(self.labels)) if self.known is None else self.known.sum(0)
+
 
 def blocks(problem: Problem, part: Part, predictions: Array) -> Iterator[Block]:
     """Block by block, the labelled rows of each task."""
@@ -50,25 +61,18 @@ def blocks(problem: Problem, part: Part, predictions: Array) -> Iterator[Block]:
         yield Block(task, own, labels, None if known.all() else known)
 
 
-def regressions_only(problem: Problem) -> str | None:
-    """None, or that a task is no regression."""
-    return _lacking(problem, "regression tasks only", TaskKind.REGRESSION)
+def task_by_task(problem: Problem, part: Part, predictions: Array, value: Callable[[Block], Array]) -> Array:
+    """Values of all tasks, [R, T]: `value` of a task's labelled rows, [R]; NaN for a task without any."""
+    nothing = np.full(len(predictions), np.nan)
+    return np.stack([value(b) if len(b.labels) else nothing for b in blocks(problem, part, predictions)], 1)
 
 
-def classes_only(problem: Problem) -> str | None:
-    """None, or that a task is a regression."""
-    return _lacking(problem, "classification tasks", TaskKind.BINARY, TaskKind.MULTICLASS, TaskKind.MULTILABEL)
+def ratio(above: Array, below: Array) -> Array:
+    """Quotients, elementwise; NaN where `below` is 0."""
+    below = np.broadcast_to(below, above.shape)
+    return np.asarray(np.divide(above, below, out=np.full(above.shape, np.nan), where=below != 0))
 
 
-def multilabel_only(problem: Problem) -> str | None:
-    """None, or that a task is not multilabel."""
-    return _lacking(problem, "multilabel tasks", TaskKind.MULTILABEL)
-
-
-def _lacking(problem: Problem, what: str, *kinds: TaskKind) -> str | None:
-    other = next((task for task in problem.tasks if task.kind not in kinds), None)
-    return (
-        None
-        if other is None
-        else f"{what}; {other.name!r} is not one (its kind is {other.kind}). Name another, such as 'loss'."
-    )
+def mean_of_defined(values: Array) -> Array:
+    """The mean over the last axis of what is not NaN: [..., K] -> [...]; NaN where nothing is."""
+    return ratio(np.nansum(values, -1), (~np.isnan(values)).sum(-1))

@@ -12,7 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from mtbench.errors import DataError
-from mtbench.tasks import Array, Part, Problem
+from mtbench.tasks import Array, Part, Problem, TaskKind
+
+CLASSES = (TaskKind.BINARY, TaskKind.MULTICLASS, TaskKind.MULTILABEL)
+"""Kinds of tasks that are classifications."""
+
+_NAMED = {frozenset(CLASSES): "classification tasks", frozenset({TaskKind.REGRESSION}): "regression tasks only"}
 
 
 def _any_problem(problem: Problem) -> str | None:
@@ -33,6 +38,7 @@ class Metric:
         by_task: Whether a task's value depends on that task's predictions alone.
         needs: (problem) -> None, or what it needs and the problem's tasks do not have.
         needs_of_rows: (problem, part) -> None, or what it needs and a part's labels do not have.
+        kinds: The kinds of tasks that it is a metric of: it is refused where a task is of another kind.
     """
 
     name: str
@@ -43,6 +49,7 @@ class Metric:
     by_task: bool = True
     needs: Callable[[Problem], str | None] = _any_problem
     needs_of_rows: Callable[[Problem, Part], str | None] = lambda problem, part: None
+    kinds: tuple[TaskKind, ...] = tuple(TaskKind)
 
     def check(self, problem: Problem, part: Part) -> None:
         """Makes sure that it means something on a part of a problem.
@@ -50,7 +57,7 @@ class Metric:
         Raises:
             DataError: It needs other tasks or labels.
         """
-        lack = self.needs(problem) or self.needs_of_rows(problem, part)
+        lack = self.needs(problem) or self._other_kind(problem) or self.needs_of_rows(problem, part)
         if lack is not None:
             raise DataError(f"{problem.dataset}: metric '{self.name}' needs {lack}")
 
@@ -72,7 +79,17 @@ class Metric:
                 f"{problem.dataset}: predictions must have shape [R, {expected[0]}, {expected[1]}]: trials, rows, "
                 f"outputs; found {list(predictions.shape)}."
             )
-        return self.values(problem, part, predictions)
+        # Predictions that are not finite are the caller's to judge; here they give what they give, without a warning.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self.values(problem, part, predictions)
+
+    def _other_kind(self, problem: Problem) -> str | None:
+        """None, or that a task is of a kind that it is no metric of."""
+        other = next((task for task in problem.tasks if task.kind not in self.kinds), None)
+        if other is None:
+            return None
+        wanted = _NAMED.get(frozenset(self.kinds), f"{' or '.join(self.kinds)} tasks")
+        return f"{wanted}; {other.name!r} is not one (its kind is {other.kind}). Name another, such as 'relative_loss'."
 
     def improves(self, values: Array, best: Array) -> Array:
         """Whether values are better than the best so far, elementwise; any number is better than none (NaN)."""

@@ -74,10 +74,10 @@ def _wrong(block: Block) -> Array:
 
 def loss(problem: Problem, part: Part, predictions: Array) -> Array:
     """Mean loss of each task: logistic, cross-entropy or squared, as in `Batch.task_losses`."""
-    return np.stack([block.mean(_losses(block)) for block in blocks(problem, part, predictions)], 1)
+    return np.stack([block.mean(losses(block)) for block in blocks(problem, part, predictions)], 1)
 
 
-def _losses(block: Block) -> Array:
+def losses(block: Block) -> Array:
     """Of each label: [R, n_t, D_t]; anything where a label is missing."""
     p, y = block.outputs.astype(np.float64), block.labels
     if block.task.kind is TaskKind.MULTICLASS:

@@ -1,4 +1,4 @@
-"""What a class must be to be registered: checked once, when it is offered, so that a run never meets half a plugin.
+"""What a class or metric must be to be registered: checked when it is offered, so that no run meets half a plugin.
 
 Nothing here imports torch unless a method is checked; whoever offers one has imported it already.
 """
@@ -12,10 +12,12 @@ from typing import Any
 from mtbench.contracts.hyperparameters import describe
 from mtbench.contracts.recipe import Recipe
 from mtbench.contracts.reference import Reference
-from mtbench.errors import MtbenchError, PluginError
+from mtbench.errors import PluginError
+from mtbench.metrics import METRICS, Metric
+from mtbench.tasks import TaskKind
 
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
-"""What a method, weighting, data set or engine may be called: lower-case words joined by underscores."""
+"""What a method, weighting, metric, data set or engine may be called: lower-case words joined by underscores."""
 
 
 LOCAL_ENGINE = "local"
@@ -63,6 +65,50 @@ def check_weighting(cls: Any) -> None:
     _check_constructible(cls)
 
 
+def check_metric(found: Any) -> None:
+    """Checks that an object can serve as a metric.
+
+    Raises:
+        PluginError: It cannot; says what must hold and what was found.
+    """
+    if not isinstance(found, Metric):
+        raise PluginError(f"The hook must return a list of mtbench.Metric(...), not of classes; found {found!r}.")
+    if not (isinstance(found.name, str) and NAME.fullmatch(found.name)):
+        raise PluginError(
+            f"Metric.name must be lower-case words joined by underscores, like 'my_metric'; found {found.name!r}."
+        )
+    where = f"Metric '{found.name}'"
+    if found.name in METRICS:
+        raise PluginError(f"{where}: the name is taken by a metric of mtbench; choose another.")
+    if not isinstance(found.title, str) or not found.title or "\n" in found.title:
+        raise PluginError(f"{where}: title must be one line of text; found {found.title!r}.")
+    for field in ("higher_is_better", "per_task", "by_task"):
+        if not isinstance(value := getattr(found, field), bool):
+            raise PluginError(f"{where}: {field} must be True or False; found {value!r}.")
+    for field, taken in _CALLED.items():
+        _check_callable(f"{where}: {field}", getattr(found, field), taken)
+    if not found.kinds or not isinstance(found.kinds, tuple) or not all(isinstance(k, TaskKind) for k in found.kinds):
+        raise PluginError(f"{where}: kinds must be a tuple of TaskKind, with one at least; found {found.kinds!r}.")
+
+
+_CALLED = {
+    "values": ("problem", "part", "predictions"),
+    "needs": ("problem",),
+    "needs_of_rows": ("problem", "part"),
+}
+"""What the functions of a metric are called with."""
+
+
+def _check_callable(what: str, function: Any, taken: tuple[str, ...]) -> None:
+    try:
+        inspect.signature(function).bind(*taken)
+    except ValueError:
+        return  # compiled, with no signature to look at
+    except TypeError:
+        found = inspect.signature(function) if callable(function) else repr(function)
+        raise PluginError(f"{what} must be a function of ({', '.join(taken)}); found {found}.") from None
+
+
 def check_dataset(cls: Any) -> None:
     """Checks that a class can serve as a data set.
 
@@ -71,7 +117,6 @@ def check_dataset(cls: Any) -> None:
     """
     from mtbench.contracts.dataset import Dataset
     from mtbench.data.sources import Source
-    from mtbench.metrics import named_metric
 
     _check_class(cls, (Dataset,))
     _check_signatures(cls, (Dataset,))
@@ -82,11 +127,8 @@ def check_dataset(cls: Any) -> None:
     if not all(isinstance(source, Source) for source in cls.sources):
         raise PluginError(f"{cls.__qualname__}.sources must be a tuple of Source; found {cls.sources!r}.")
     describe(cls.Options)
-    for metric in (cls.selection_metric, cls.report_metric, *cls.also_report):
-        try:
-            named_metric(metric)
-        except MtbenchError as error:
-            raise PluginError(f"{cls.__qualname__}: {error}") from None
+    if isinstance(cls.also_report, str) or not all(isinstance(name, str) for name in cls.also_report):
+        raise PluginError(f"{cls.__qualname__}.also_report must be a tuple of str; found {cls.also_report!r}.")
     if not 1 <= cls.default_splits <= cls.n_splits:
         raise PluginError(
             f"{cls.__qualname__}.default_splits must lie in 1 to n_splits = {cls.n_splits}; found {cls.default_splits}."

@@ -13,10 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from mtbench.contracts.scoring import metrics_named
 from mtbench.contracts.trials import WITH
 from mtbench.errors import PluginError, UnknownName
+from mtbench.metrics import METRICS, Metric, register
 from mtbench.plugins import names
-from mtbench.plugins.checks import LOCAL_ENGINE, check_dataset, check_engine, check_method, check_weighting
+from mtbench.plugins.checks import (
+    LOCAL_ENGINE,
+    check_dataset,
+    check_engine,
+    check_method,
+    check_metric,
+    check_weighting,
+)
 from mtbench.plugins.hooks import Hooks
 from mtbench.plugins.sources import Found, Owner, describe_fault, installed_plugins, plugin_file
 
@@ -41,7 +50,9 @@ def load_plugins(files: Sequence[Path] = ()) -> Plugins:
     plugins = Plugins()
     plugins.fingerprint = names.fingerprint()
     plugins.add_all(installed_plugins())
-    offered = (sorted(found) for found in (plugins.methods, plugins.weightings, plugins.datasets))
+    plugins.check_metrics()
+    metrics = {**METRICS, **plugins.metrics}
+    offered = (sorted(found) for found in (plugins.methods, plugins.weightings, plugins.datasets, metrics))
     names.write(names.Names(plugins.fingerprint, *offered))
     plugins.add_files(files)
     return plugins
@@ -65,6 +76,7 @@ def load_modules(
     plugins.add_all(installed_plugins(modules))
     if others is not None:
         plugins.put_off_the_rest(others)
+    plugins.check_metrics()
     plugins.add_files(files)
     return plugins
 
@@ -75,6 +87,7 @@ class Plugins:
     Attributes:
         methods: Method classes by name.
         weightings: Weighting classes by name.
+        metrics: Metrics by name, but for mtbench's own. They are registered with `mtbench.metrics` as well.
         datasets: Data set classes by name.
         engines: Engine classes by name.
         owners: The owner of every plugin that implements a hook, in loading order.
@@ -85,18 +98,21 @@ class Plugins:
     def __init__(self) -> None:
         self.methods: dict[str, type[Method]] = {}
         self.weightings: dict[str, type[Weighting]] = {}
+        self.metrics: dict[str, Metric] = {}
         self.datasets: dict[str, type[Dataset]] = {}
         self.engines: dict[str, type[Any]] = {}
         self.owners: list[Owner] = []
         self.warnings: list[str] = []
         self.fingerprint = ""
         self._rest: frozenset[str] | None = None  # names that plugins offer which are not loaded yet
+        self._unchecked: list[tuple[Owner, type[Dataset]]] = []  # data sets whose metrics may be still to come
         self._offered: dict[str, list[Owner]] = {}
         self._blamed: set[tuple[Owner, str]] = set()
         self._hooks = Hooks()
         self._kinds: tuple[tuple[str, dict[str, Any], Callable[[Any], None]], ...] = (
             ("mtbench_methods", self.methods, check_method),
             ("mtbench_weightings", self.weightings, check_weighting),
+            ("mtbench_metrics", self.metrics, check_metric),
             ("mtbench_datasets", self.datasets, check_dataset),
             ("mtbench_engines", self.engines, check_engine),
         )
@@ -138,8 +154,21 @@ class Plugins:
         """Loads all other installed plugins, which offer these names, once they are needed."""
         self._rest = frozenset(names)
 
+    def check_metrics(self) -> None:
+        """Leaves out data sets that name a metric which nobody offers: asked once the plugins at hand are loaded."""
+        while self._unchecked:
+            owner, cls = self._unchecked.pop(0)
+            try:
+                for name in metrics_named(cls):
+                    self.metric(name)
+            except UnknownName as error:
+                self.warn(f"The {owner} breaks the contract, and this class was left out: {cls.__qualname__}: {error}")
+                del self.datasets[cls.name], self._offered[cls.name]
+            except PluginError:
+                continue  # offered twice, which is told where it is asked for
+
     def listeners(self) -> list[str]:
-        """Plugins that do more than offer methods, weightings, data sets and engines."""
+        """Plugins that do more than offer methods, weightings, metrics, data sets and engines."""
         offers = {hook_name for hook_name, _, _ in self._kinds}
         return [o.plugin for o in self.owners if not offers.issuperset(self._hooks.implemented_by_name(o.plugin))]
 
@@ -154,6 +183,10 @@ class Plugins:
             self.add(plugin_file(path))
             if len(self.warnings) > n_warnings:
                 raise PluginError(self.warnings[n_warnings])
+        n_warnings = len(self.warnings)
+        self.check_metrics()
+        if files and len(self.warnings) > n_warnings:
+            raise PluginError(self.warnings[n_warnings])
 
     def method(self, name: str) -> type[Method]:
         """The method of that name, or of a name "method+weighting" the method under that weighting.
@@ -180,14 +213,28 @@ class Plugins:
         """
         return self._only(name, "weighting", self.weightings)  # type: ignore[no-any-return]
 
-    def dataset(self, name: str) -> type[Dataset]:
-        """The data set of that name.
+    def metric(self, name: str) -> Metric:
+        """The metric of that name: mtbench's own, or a plugin's.
 
         Raises:
             UnknownName: There is none.
             PluginError: Several plugins offer it.
         """
-        return self._only(name, "data set", self.datasets)  # type: ignore[no-any-return]
+        if name in METRICS:
+            return METRICS[name]
+        return self._only(name, "metric", self.metrics, *METRICS)  # type: ignore[no-any-return]
+
+    def dataset(self, name: str) -> type[Dataset]:
+        """The data set of that name, whose metrics are loaded too.
+
+        Raises:
+            UnknownName: There is none.
+            PluginError: Several plugins offer it, or a metric that it names.
+        """
+        found: type[Dataset] = self._only(name, "data set", self.datasets)
+        for named in metrics_named(found):
+            self.metric(named)
+        return found
 
     def engine(self, name: str) -> type[Any]:
         """The engine of that name that a plugin offers.
@@ -199,7 +246,7 @@ class Plugins:
         return self._only(name, "engine", self.engines, LOCAL_ENGINE)  # type: ignore[no-any-return]
 
     def owner(self, name: str) -> Owner:
-        """Who provides the method, weighting, data set or engine of that name.
+        """Who provides the method, weighting, metric, data set or engine of that name.
 
         Raises:
             UnknownName: There is none of that name.
@@ -219,6 +266,14 @@ class Plugins:
             UnknownName: There is nothing of that name.
         """
         return [self.owner(part) for part in name.split(WITH)]
+
+    def metric_owners(self, dataset: str) -> dict[str, Owner]:
+        """Who provides the metrics that a data set names, by metric, but for mtbench's own.
+
+        Raises:
+            UnknownName: There is no such data set.
+        """
+        return {name: self.owner(name) for name in metrics_named(self.dataset(dataset)) if name not in METRICS}
 
     def notify(self, hook_name: str, **kwargs: Any) -> None:
         """Tells every listener of an event, one by one.
@@ -248,18 +303,22 @@ class Plugins:
             self.warn(f"The {owner} failed in {hook_name}: {describe_fault(error)}")
             return []
         if not isinstance(classes, list | tuple):
-            self.warn(f"The {owner} breaks the contract: {hook_name} must return a list of classes; found {classes!r}.")
+            wanted = "metrics" if hook_name == "mtbench_metrics" else "classes"
+            self.warn(
+                f"The {owner} breaks the contract: {hook_name} must return a list of {wanted}; found {classes!r}."
+            )
             return []
         return list(classes)
 
     def _take(self, owner: Owner, cls: Any, registry: dict[str, Any], check: Callable[[Any], None]) -> None:
-        """Puts a class into its registry, or notes why not."""
+        """Puts a class, or a metric, into its registry, or notes why not."""
         if any(cls is known for known in registry.values()):
             return  # a package that re-exports a module's class offers it twice
         try:
             check(cls)
         except PluginError as error:
-            self.warn(f"The {owner} breaks the contract, and this class was left out: {error}")
+            what = "metric" if registry is self.metrics else "class"
+            self.warn(f"The {owner} breaks the contract, and this {what} was left out: {error}")
             return
         if self._rest is not None and cls.name in self._rest:
             self._load_the_rest()
@@ -269,6 +328,10 @@ class Plugins:
             self.warn(_taken(cls.name, owners))
             return
         registry[cls.name] = cls
+        if registry is self.metrics:
+            register(cls)
+        if registry is self.datasets:
+            self._unchecked.append((owner, cls))
 
     def _only(self, name: str, kind: str, registry: dict[str, Any], *built_in: str) -> Any:
         if name not in registry:
@@ -285,6 +348,7 @@ class Plugins:
         if self._rest is not None:
             self._rest = None
             self.add_all(installed_plugins())
+            self.check_metrics()
 
     def _blame(self, plugin: Any, hook_name: str, error: BaseException) -> None:
         owner = next(o for o in self.owners if o.plugin == self._hooks.name_of(plugin))

@@ -1,4 +1,4 @@
-"""The names of all methods and data sets, remembered on disk: completing them in a shell must not import torch.
+"""The names of methods, data sets and so on, remembered on disk: completing them in a shell must not import torch.
 
 The file is a convenience: missing, stale or corrupt, it is made again, and nothing else depends on it.
 """
@@ -20,6 +20,8 @@ import platformdirs
 from mtbench.plugins.sources import distribution_of, entry_points
 
 _REFRESH_SECONDS = 30
+KINDS = ("methods", "weightings", "datasets", "metrics")
+"""What has names."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,19 @@ class Names:
         methods: Names of all methods, sorted.
         weightings: Names of all weightings, sorted.
         datasets: Names of all data sets, sorted.
+        metrics: Names of all metrics, sorted.
     """
 
     fingerprint: str
     methods: list[str]
     weightings: list[str]
     datasets: list[str]
+    metrics: list[str]
+
+    @property
+    def all(self) -> list[str]:
+        """All names, kind by kind."""
+        return [*self.methods, *self.weightings, *self.datasets, *self.metrics]
 
 
 def fingerprint() -> str:
@@ -77,12 +86,10 @@ def read() -> Names | None:
     """The names as remembered, or None where there are none that can be used."""
     try:
         record = json.loads(cache_file().read_text())
-        names = Names(record["fingerprint"], *(list(record[kind]) for kind in ("methods", "weightings", "datasets")))
+        names = Names(record["fingerprint"], *(list(record[kind]) for kind in KINDS))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    sound = all(
-        isinstance(name, str) for name in (names.fingerprint, *names.methods, *names.weightings, *names.datasets)
-    )
+    sound = all(isinstance(name, str) for name in (names.fingerprint, *names.all))
     return names if sound else None
 
 
@@ -111,7 +118,7 @@ def known_names() -> Names:
     if names is None or names.fingerprint != now:
         _refresh()
         names = read()
-    return names or Names(now, [], [], [])
+    return names or Names(now, [], [], [], [])
 
 
 def _refresh() -> None:

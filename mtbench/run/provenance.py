@@ -12,7 +12,7 @@ import numpy as np
 
 import mtbench
 from mtbench.contracts.hyperparameters import describe
-from mtbench.contracts.trials import FINAL, Cell
+from mtbench.contracts.trials import FINAL, METRIC_PLUGIN, Cell
 from mtbench.metrics import named_metric
 from mtbench.plan.grid import PlannedCell
 from mtbench.plan.study import Study
@@ -131,7 +131,8 @@ def _changed_since(stack: StackColumns, cell: Cell, plugins: Plugins) -> list[Ow
 def _owners(cell: Cell, plugins: Plugins) -> list[tuple[str, Owner]]:
     """Who provides a cell's parts, each with the field of the provenance that says so."""
     found = zip(("method_plugin", "weighting_plugin"), plugins.providers(cell.method), strict=False)
-    return [*found, ("dataset_plugin", plugins.owner(cell.dataset))]
+    metrics = [(f"{METRIC_PLUGIN}{name}", owner) for name, owner in plugins.metric_owners(cell.dataset).items()]
+    return [*found, ("dataset_plugin", plugins.owner(cell.dataset)), *metrics]
 
 
 def _credit(owner: Owner) -> str:

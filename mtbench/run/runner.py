@@ -196,8 +196,9 @@ class Runner:
             raise
 
     def _providers(self, cell: Cell) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-        """The plugin files, and the installed plugins, that offer a cell's method and data set."""
+        """The plugin files, and the installed plugins, that offer a cell's method, data set and metrics."""
         owners = [owner for name in (cell.method, cell.dataset) for owner in self._plugins.providers(name)]
+        owners += self._plugins.metric_owners(cell.dataset).values()
         named = {owner.plugin for owner in owners if owner.distribution == FILE}
         files = tuple(path for path in self._study.plugins if str(path) in named)
         return files, tuple(dict.fromkeys(owner.plugin for owner in owners if owner.distribution != FILE))

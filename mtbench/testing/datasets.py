@@ -23,7 +23,7 @@ from mtbench.contracts.recipe import Recipe
 from mtbench.contracts.reference import Reference
 from mtbench.contracts.scoring import check_scoring, metrics_by_part
 from mtbench.errors import DataError
-from mtbench.metrics import metric, prediction_width
+from mtbench.metrics import Metric, metric, prediction_width, register
 from mtbench.plugins.loading import load_split
 from mtbench.tasks import Array, Problem
 
@@ -38,10 +38,17 @@ class DatasetContract:
     Attributes:
         dataset: The data set class.
         root: The data root that holds its files, prepared.
+        metrics: Those that it names and a plugin offers.
     """
 
     dataset: type[Dataset]
     root: Path = Path()
+    metrics: tuple[Metric, ...] = ()
+
+    @pytest.fixture(autouse=True)
+    def _known_metrics(self) -> None:
+        for found in self.metrics:
+            register(found)
 
     def problem(self, split: int = 0) -> Problem:
         """A split with default options; loaded once, so do not write to it."""

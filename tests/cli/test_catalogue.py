@@ -45,14 +45,16 @@ def test_what_is_remembered_is_what_the_plugins_offer(known):
     assert known.shown["nn"] == catalogue.method_page(plugins, "nn")
 
 
-@pytest.mark.parametrize("words", [("list", "methods"), ("list", "datasets"), ("show", "nn"), ("show", "school")])
+@pytest.mark.parametrize(
+    "words", ["list methods", "list datasets", "list metrics", "show nn", "show auc", "show school"]
+)
 def test_a_command_tells_the_same_from_memory_and_imports_neither_torch_nor_scikit_learn(words):
     code = (
         "import sys\nfrom mtbench.cli import main\n"
         "try:\n    main()\nfinally:\n"
         "    print(sorted({'torch', 'sklearn', 'scipy'} & set(sys.modules)), file=sys.stderr)"
     )
-    command = [sys.executable, "-c", code, *words]
+    command = [sys.executable, "-c", code, *words.split()]
     first, second = (subprocess.run(command, capture_output=True, text=True, check=True) for _ in range(2))
     assert "torch" in first.stderr
     assert second.stderr == "[]\n"
@@ -95,7 +97,7 @@ def test_a_run_loads_the_plugins_it_names_and_others_when_they_are_asked_for(kno
     assert "nn" in plugins.methods
     assert "go_mtl" not in plugins.methods
     assert plugins.method("go_mtl").name == "go_mtl"
-    assert set(plugins.methods) == set(known.shown)
+    assert set(plugins.methods) <= set(known.shown)
     assert plugins.warnings == []
 
 

@@ -10,7 +10,7 @@ from mtbench.plugins.names import Names
 
 @pytest.fixture(autouse=True)
 def names(monkeypatch, tmp_path):
-    known = Names("", ["amtfl", "amtl", "stl"], ["cagrad", "uw"], ["digits", "school"])
+    known = Names("", ["amtfl", "amtl", "stl"], ["cagrad", "uw"], ["digits", "school"], ["auc"])
     monkeypatch.setattr(completion, "known_names", lambda: known)
     monkeypatch.chdir(tmp_path)  # where no store is
 
@@ -26,7 +26,7 @@ def test_commands_complete():
 
 def test_names_complete():
     assert values(["show"], "am") == ["amtfl", "amtl"]
-    assert values(["show"], "") == ["amtfl", "amtl", "stl", "cagrad", "uw", "digits", "school"]
+    assert values(["show"], "") == ["amtfl", "amtl", "stl", "cagrad", "uw", "digits", "school", "auc"]
     assert values(["data", "verify"], "d") == ["digits"]
     assert values(["show-transfer", "results"], "am") == ["amtfl", "amtl"]
     assert values(["show-transfer", "results", "amtl"], "s") == ["school"]

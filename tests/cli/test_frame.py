@@ -41,7 +41,7 @@ import sys
 from click.shell_completion import ShellComplete
 from mtbench.plugins import names
 from mtbench.cli import main
-names.known_names = lambda: names.Names("", ["stl"], ["digits"])
+names.known_names = lambda: names.Names("", ["stl"], [], ["digits"], [])
 import mtbench.cli.completion
 mtbench.cli.completion.known_names = names.known_names
 for words in (["show"], ["data", "verify"], ["list"], []):

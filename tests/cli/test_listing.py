@@ -113,7 +113,9 @@ def test_show_a_data_set(mtbench, tmp_path):
 def test_show_an_unknown_name_suggests_the_nearest(mtbench):
     result = mtbench("show", "digts")
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: Unknown method or data set 'digts'. Did you mean 'digits'? `mtbench list")
+    assert result.stderr.startswith(
+        "Error: Unknown method, weighting, data set or metric 'digts'. Did you mean 'digits'? `mtbench list"
+    )
 
 
 def test_show_marks_hyperparameters_that_are_ramped(mtbench, tmp_path):

@@ -49,8 +49,8 @@ def test_an_edited_plugin_makes_the_names_stale(cache, monkeypatch, tmp_path):
     module.write_text("x = 1\n")
     monkeypatch.syspath_prepend(str(module.parent))
     monkeypatch.setattr(names, "entry_points", lambda: [Entry])
-    names.write(names.Names(names.fingerprint(), ["old"], []))
-    monkeypatch.setattr(names, "_refresh", lambda: names.write(names.Names(names.fingerprint(), ["new"], [])))
+    names.write(names.Names(names.fingerprint(), ["old"], [], [], []))
+    monkeypatch.setattr(names, "_refresh", lambda: names.write(names.Names(names.fingerprint(), ["new"], [], [], [])))
     assert names.known_names().methods == ["old"]
     os.utime(module, ns=(1, 1))
     assert names.known_names().methods == ["new"]
@@ -70,5 +70,5 @@ def test_a_plugin_that_was_removed_is_no_fault(monkeypatch):
 def test_a_place_that_cannot_be_written_is_no_fault(cache, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(names, "cache_file", lambda: tmp_path / "file" / "names.json")
-    names.write(names.Names("", [], []))
+    names.write(names.Names("", [], [], [], []))
     assert names.read() is None
