@@ -7,7 +7,7 @@ class TestMine(MethodContract):
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -35,6 +35,7 @@ from mtbench.training.data import PartData, batch_of
 
 CPU = torch.device("cpu")
 _NOWHERE = Path()  # generated data need no data root
+_FEW_EPOCHS = 5  # of tests that look at no result as such
 _ALL: tuple[type[Miniature], ...] = (*MINIATURES, CompleteRegression)
 
 
@@ -142,7 +143,7 @@ class MethodContract:
         if not method.stackable:
             pytest.skip("not stackable: trials always train alone")
         drawn = [{**row, **self.setting} for row in _drawn(type(method), dataset)]
-        trials = miniature_trials(method, dataset, drawn, splits=(0, 1))
+        trials = _short(miniature_trials(method, dataset, drawn, splits=(0, 1)))
         stacked = _train(method, dataset, trials)
         for r, trial in enumerate(trials):
             assert_same(_row(stacked, r), _train(method, dataset, [trial]), tolerance=1e-8)
@@ -174,7 +175,8 @@ class MethodContract:
         method = self.method()
         for name, known in describe(method.Params).items():
             for choice in known.choices:
-                result = _train(method, dataset, miniature_trials(method, dataset, [{**self.setting, name: choice}]))
+                trials = miniature_trials(method, dataset, [{**self.setting, name: choice}])
+                result = _train(method, dataset, _short(trials))
                 assert result.status == [Status.FINISHED], f"{name}={choice}: {result.reason}"
 
     def test_learned_matrices_are_finite(self, dataset: Miniature) -> None:
@@ -282,6 +284,14 @@ def _drawn(method: type[Method], dataset: Miniature) -> list[dict[str, Value]]:
         # Learning rates differ a little only: what is tested is not whether large steps diverge.
         drawn = [{**row, LEARNING_RATE: dataset.recipe.learning_rate * (1 + 0.1 * i)} for i, row in enumerate(drawn)]
     return drawn
+
+
+def _short(trials: Sequence[Trial]) -> list[Trial]:
+    """The same trials for a few epochs."""
+    cell = dataclasses.replace(
+        trials[0].cell, recipe=dataclasses.replace(trials[0].cell.recipe, max_epochs=_FEW_EPOCHS)
+    )
+    return [dataclasses.replace(trial, cell=cell) for trial in trials]
 
 
 def _row(result: StackResult, r: int) -> StackResult:

@@ -114,7 +114,7 @@ BACKBONES: dict[str, tuple[Callable[[], Backbone], int]] = {
     "mlp": (lambda: MLP(64, 7, 2), 8),
     "lenet": (lambda: LeNet(1, (16, 16)), 16),
     "conv4": (lambda: Conv4(1, (12, 12)), 12),
-    "resnet18": (lambda: ResNet(BasicBlock, (2, 2, 2, 2), 1, nn.ReLU), 32),
+    "resnet": (lambda: ResNet(BasicBlock, (1, 1, 1, 1), 1, nn.ReLU), 32),
 }
 
 

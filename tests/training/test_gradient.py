@@ -250,7 +250,7 @@ def test_a_stack_that_does_not_fit_in_memory_is_halved(monkeypatch: pytest.Monke
     train = stack_module._train
 
     def small(*args: Any) -> Any:
-        if len(args[2]) > 2:
+        if len(args[0].trials) > 2:
             raise torch.OutOfMemoryError("out of memory")
         return train(*args)
 

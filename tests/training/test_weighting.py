@@ -39,7 +39,7 @@ from mtbench.nn.heads import Heads
 from mtbench.testing.methods import assert_same
 from mtbench.testing.problems import OwnMulticlass, OwnRegression, SharedOneVsAll, SharedRegression, miniature_trials
 from mtbench.testing.weightings import SharedTrunk
-from mtbench.training import Checkpoint, train_stack
+from mtbench.training import Checkpoint, gradient, train_stack
 from mtbench.training.gradient import GradientStack
 
 NOWHERE = Path()
@@ -156,10 +156,13 @@ def test_the_plain_sum_by_any_way_is_training_without_a_weighting(dataset: Any, 
 @pytest.mark.parametrize("rows_per_task", [0, 3])
 @pytest.mark.parametrize("weighting", [Norms, WeightedHeads])
 @pytest.mark.parametrize("dataset", [SharedRegression(), OwnRegression()], ids=lambda d: d.name)
-def test_a_step_is_that_of_a_slow_loop_over_tasks(dataset: Any, weighting: Any, rows_per_task: int) -> None:
+def test_a_step_is_that_of_a_slow_loop_over_tasks(
+    dataset: Any, weighting: Any, rows_per_task: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two steps of SGD without momentum's memory, by plain autograd, one task at a time."""
     if rows_per_task and dataset.name != "miniature_ragged":
         pytest.skip("rows per task need rows that belong to tasks")
+    monkeypatch.setattr(gradient, "_ROWS_FROM", 1)
     cls = weighted(SharedTrunk, weighting)
     stack = stack_of(cls, dataset, [{"power": 0.7}], optimiser="sgd", batch_size=0, rows_per_task=rows_per_task)
     models = stack.models
@@ -311,7 +314,10 @@ class Centred(nn.Module):
 
 
 @pytest.mark.parametrize(("method", "fits"), [(MixedRows, False), (SharedTrunk, True), (MMoE, True)])
-def test_gradients_are_taken_row_by_row_only_where_that_gives_the_same(method: Any, fits: bool) -> None:
+def test_gradients_are_taken_row_by_row_only_where_that_gives_the_same(
+    method: Any, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gradient, "_ROWS_FROM", 1)
     stack = stack_of(weighted(method, Ones), OwnRegression())
     stack.train_epoch()
     assert stack._weighting is not None
