@@ -35,7 +35,7 @@ from mtbench.training.data import PartData, batch_of
 
 CPU = torch.device("cpu")
 _NOWHERE = Path()  # generated data need no data root
-_FEW_EPOCHS = 5  # of tests that look at no result as such
+_FEW_EPOCHS = 3  # of tests that look at no result as such
 _ALL: tuple[type[Miniature], ...] = (*MINIATURES, CompleteRegression)
 
 

@@ -64,7 +64,7 @@ def test_a_stack_trains_to_finite_results_that_are_each_trials_own(
     miniature, rows_per_task = case
     dataset = miniature()
     dataset.recipe = dataclasses.replace(
-        miniature.recipe, backbone=backbone, rows_per_task=rows_per_task, batch_size=12, max_epochs=2
+        miniature.recipe, backbone=backbone, rows_per_task=rows_per_task, batch_size=12, max_epochs=1
     )
     problems = {split: dataset.load(Path(), split, None) for split in (0, 1)}
     reason = method.supports(problems[0], dataset.recipe)
