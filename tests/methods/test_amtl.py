@@ -101,6 +101,8 @@ def test_without_transfer_or_penalty_tasks_are_learned_alone(solving, patient, s
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_where_transfer_is_too_dear_the_coupling_is_a_ridge(mini_data, solving, patient, solver) -> None:
+    if solver == "curriculum" and len(mini_data.n_train[0]) == 3:
+        pytest.skip("one-vs-all: the curriculum takes half a minute; it is held on regressions")
     found = solving.fit(patient, mini_data, alpha=1e6, gamma=0.1, solver=solver)
     assert (found.learned["transfer"] == 0).all()
     torch.testing.assert_close(found.weights, solving.fit(STL(), mini_data, lambda_=0.1).weights, rtol=0, atol=1e-5)
