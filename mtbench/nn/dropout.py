@@ -10,10 +10,8 @@ import torch
 from torch import Tensor
 
 from mtbench.contracts.batch import Batch
+from mtbench.contracts.key_hash import hashes
 
-# Multipliers of splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014), as
-# signed 64-bit numbers: torch has no unsigned ones.
-_GOLDEN, _FIRST, _SECOND = (n - 2**64 for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 _BITS = 16
 
 
@@ -48,14 +46,6 @@ def uniform_16(shape: torch.Size, key: Tensor) -> Tensor:
     """
     # Four to a hash: hashing takes longer than all else.
     n = shape.numel()
-    place = torch.arange(-(-n // 4), device=key.device)
-    mixed = _mixed(_mixed(key) + (place + 1) * _GOLDEN)
+    mixed = hashes(key, -(-n // 4))
     quarters: Tensor = torch.stack([mixed >> shift for shift in range(0, 64, _BITS)], 1) & 2**_BITS - 1
     return quarters.flatten()[:n].view(shape)
-
-
-def _mixed(x: Tensor) -> Tensor:
-    """The finaliser of splitmix64; shifts of signed numbers bring in their sign, which is masked away."""
-    x = (x ^ (x >> 30 & 0x3FFFFFFFF)) * _FIRST
-    x = (x ^ (x >> 27 & 0x1FFFFFFFFF)) * _SECOND
-    return x ^ (x >> 31 & 0x1FFFFFFFF)

@@ -12,9 +12,8 @@ import math
 import torch
 from torch import Tensor
 
-# Multipliers of splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014), as
-# signed 64-bit numbers: torch has no unsigned ones.
-_GOLDEN, _FIRST, _SECOND = (n - 2**64 for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+from mtbench.contracts.key_hash import hashes
+
 _BITS = 53  # of a float64
 
 
@@ -52,13 +51,4 @@ def permutations(key: Tensor, n_rows: int, n: int) -> Tensor:
 
 
 def _hashes(key: Tensor, *shape: int) -> Tensor:
-    place = torch.arange(1, math.prod(shape) + 1, device=key.device) * _GOLDEN
-    hashes: Tensor = _mixed(_mixed(key)[..., None] + place)
-    return hashes.reshape(*key.shape, *shape)
-
-
-def _mixed(x: Tensor) -> Tensor:
-    """The finaliser of splitmix64; shifts of signed numbers bring in their sign, which is masked away."""
-    x = (x ^ (x >> 30 & 0x3FFFFFFFF)) * _FIRST
-    x = (x ^ (x >> 27 & 0x1FFFFFFFFF)) * _SECOND
-    return x ^ (x >> 31 & 0x1FFFFFFFF)
+    return hashes(key, math.prod(shape)).reshape(*key.shape, *shape)
