@@ -33,10 +33,7 @@ def check_method(cls: Any) -> None:
     from mtbench.contracts.method import FitMethod, GradientMethod, SolverMethod
 
     kinds = (GradientMethod, SolverMethod, FitMethod)
-    _check_class(cls, kinds)
-    _check_signatures(cls, kinds)
-    _check_kind(cls, "reference", Reference)
-    _check_kind(cls, "version", str)
+    _check_published(cls, kinds)
     if issubclass(cls, GradientMethod):
         _check_objective(cls, GradientMethod)
     if "learning_rate" in describe(cls.Params) and issubclass(cls, GradientMethod):
@@ -55,10 +52,7 @@ def check_weighting(cls: Any) -> None:
     from mtbench.contracts.weighting import GramWeighting, JacobianWeighting, LossWeighting
 
     kinds = (LossWeighting, GramWeighting, JacobianWeighting)
-    _check_class(cls, kinds)
-    _check_signatures(cls, kinds)
-    _check_kind(cls, "reference", Reference)
-    _check_kind(cls, "version", str)
+    _check_published(cls, kinds)
     if issubclass(cls, GramWeighting) and cls.heads not in ("own", "weighted"):
         raise PluginError(f"{cls.__qualname__}.heads must be 'own' or 'weighted'; found {cls.heads!r}.")
     describe(cls.Params)
@@ -156,6 +150,14 @@ def check_engine(cls: Any) -> None:
         raise PluginError(
             f"{cls.__qualname__}(devices) must work with one text, such as 'auto'; found: {error}"
         ) from None
+
+
+def _check_published(cls: Any, kinds: tuple[type, ...]) -> None:
+    """What methods and weightings have in common: a contract, a paper and a version."""
+    _check_class(cls, kinds)
+    _check_signatures(cls, kinds)
+    _check_kind(cls, "reference", Reference)
+    _check_kind(cls, "version", str)
 
 
 def _check_class(cls: Any, bases: tuple[type, ...]) -> None:
