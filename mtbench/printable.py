@@ -23,6 +23,15 @@ def lines(text: str) -> str:
     return "\n".join(one_line(line) for line in text.split("\n"))
 
 
+def can_be_encoded(text: str, encoding: str | None) -> bool:
+    """Whether a stream of this encoding has signs for all of a text; ASCII where it names none."""
+    try:
+        text.encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
 def _escaped(text: str) -> str:
     return _UNSAFE.sub(lambda found: _escape(ord(found[0])), text)
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from rich.cells import set_cell_size
 
-from mtbench.printable import one_line
+from mtbench.printable import can_be_encoded, one_line
 from mtbench.report.courses import WeightCourses, bounds, mean_of_known
 from mtbench.report.narrow import shortened, widest, wrapped
 from mtbench.tasks import Array
@@ -52,11 +52,7 @@ ASCII = Blocks("_.-:=+*#", "v", " ")
 
 def blocks_for(encoding: str | None) -> Blocks:
     """The best signs that a stream of this encoding can print."""
-    try:
-        (UNICODE.levels + UNICODE.best + UNICODE.missing).encode(encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return ASCII
-    return UNICODE
+    return UNICODE if can_be_encoded(UNICODE.levels + UNICODE.best + UNICODE.missing, encoding) else ASCII
 
 
 def as_view(found: WeightCourses, blocks: Blocks = UNICODE, width: int | None = None, every_task: bool = False) -> str:

@@ -17,7 +17,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
-from mtbench.printable import one_line
+from mtbench.printable import can_be_encoded, one_line
 from mtbench.report.matrices import Axis, LearnedMatrix
 
 _BLANK_BELOW = 0.05  # of the scale
@@ -46,11 +46,7 @@ ASCII = Shades(".:*#", "'-=%", "\\")
 
 def shades_for(encoding: str | None) -> Shades:
     """The best signs that a stream of this encoding can print."""
-    try:
-        (UNICODE.positive + UNICODE.negative + UNICODE.left_out).encode(encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return ASCII
-    return UNICODE
+    return UNICODE if can_be_encoded(UNICODE.positive + UNICODE.negative + UNICODE.left_out, encoding) else ASCII
 
 
 def as_view(found: LearnedMatrix, shades: Shades = UNICODE, colour: bool = False, width: int | None = None) -> str:
