@@ -10,7 +10,6 @@ from types import CodeType
 import torch
 from torch import Tensor, nn
 
-from mtbench.contracts.batch import Batch
 from mtbench.contracts.method import Method
 from mtbench.contracts.recipe import Recipe
 from mtbench.contracts.terms import Terms
@@ -54,21 +53,20 @@ def tensor_objective(method: Method, objective: object) -> Tensor:
     return objective
 
 
-def checked_terms(method: Method, terms: object, batch: Batch) -> dict[str, Tensor]:
-    """The parts of an objective by name, which must be a loss [T] and a scalar, both tensors.
+def checked_terms(method: Method, terms: object, n_tasks: int) -> Terms:
+    """The parts of an objective, which must be a loss [T] and a scalar, both tensors.
 
     Raises:
         PluginError: They are not.
     """
     if not isinstance(terms, Terms):
         raise broken_promise(method, "terms", "must return mtbench.Terms(tasks, penalty)", what(terms))
-    n_tasks = batch.problem.n_tasks
     for name, value, shape in (("tasks", terms.tasks, (n_tasks,)), ("penalty", terms.penalty, ())):
         if not isinstance(value, Tensor) or tuple(value.shape) != shape:
             found = f"shape {list(value.shape)}" if isinstance(value, Tensor) else what(value)
             wanted = f"[T] = [{n_tasks}]" if shape else "a scalar"
             raise broken_promise(method, "terms", f"must give {name} as a tensor, {wanted}", found)
-    return {"tasks": terms.tasks, "penalty": terms.penalty, "present": batch.present}
+    return terms
 
 
 def check_graph(method: Method, objective: Tensor) -> None:

@@ -161,7 +161,6 @@ class StackedModels:
         self.ramped = [name for name, known in describe(method.Params).items() if known.ramped]
         self.initial = StackState(theta, buffers, hyper)
         self.rate_factors = self._rate_factors(method.learning_rate_factors(models[0]))
-        self._task_axes = method.task_axes(models[0])
 
     @property
     def n_parameters(self) -> int:
@@ -267,8 +266,9 @@ class StackedModels:
         def run(own: Columns, rest: Columns, hyper: Columns, row: Columns, batch: Columns) -> Tensor:
             held = {"model." + name: value for name, value in {**own, **rest}.items()}
             one = {**{name: value[None] for name, value in row.items()}, **batch}
-            inputs = ("terms", one, dataclasses.replace(self.params, **hyper), 0)
-            return functional_call(self._probe, held, inputs, tie_weights=self._tied)["tasks"].sum()  # type: ignore[no-any-return]
+            inputs = ("task losses", one, dataclasses.replace(self.params, **hyper), 0)
+            losses: Tensor = functional_call(self._probe, held, inputs, tie_weights=self._tied)
+            return losses.sum()
 
         over_rows = vmap(run, in_dims=(0, None, None, 0, None))
         batch = (of_rows, of_batch)
@@ -301,17 +301,16 @@ class StackedModels:
         Raises:
             PluginError: It names something that is no parameter, or an axis that is not of tasks or outputs.
         """
-        axes = self._task_axes
-        own = {}
-        for at, axis in axes.items():
+        method, own = self._probe.method, set[str]()
+        for at, axis in method.task_axes(self._probe.model).items():
             names = [name for name in self._shapes if not at or name == at or name.startswith(at + ".")]
-            check_names(self._probe.method, "task_axes", [] if names else [at], list(self._shapes))
+            check_names(method, "task_axes", [] if names else [at], list(self._shapes))
             for name in names:
                 shape = self._shapes[name]
                 if not (0 <= axis < len(shape) and shape[axis] in (n_tasks, n_outputs)):
                     must = f"must name axes of {n_tasks} tasks or {n_outputs} outputs"
-                    raise broken_promise(self._probe.method, "task_axes", must, f"axis {axis} of '{name}' {shape}")
-                own[name] = axis
+                    raise broken_promise(method, "task_axes", must, f"axis {axis} of '{name}' {shape}")
+            own.update(names)
         return {name: size for name, size in zip(self._shapes, self._sizes, strict=True) if name not in own}
 
     def predict(self, state: StackState, columns: Columns, per_task: int = 0) -> Tensor:
@@ -429,8 +428,9 @@ class _Probe(nn.Module):
             return batch.own_outputs(batch.checked(self.model(batch)))
         if what == "after_step":
             return dict(self.method.after_step(self.model, batch, params))
-        if what == "terms":
-            return checked_terms(self.method, self.method.terms(self.model, batch, params), batch)
+        if what in ("terms", "task losses"):
+            terms = checked_terms(self.method, self.method.terms(self.model, batch, params), batch.problem.n_tasks)
+            return terms.tasks if what == "task losses" else {**vars(terms), "present": batch.present}
         return tensor_objective(self.method, self.method.objective(self.model, batch, params))
 
 

@@ -119,9 +119,10 @@ class TaskWeighting:
         if isinstance(self.weighting, LossWeighting):
             return _of_losses(self, leaves, terms, hyper, key)
         shared = {name: leaf for name, leaf in leaves.items() if name in self._shared}
-        return _of_gradients(self, leaves, terms, hyper, key, self._jacobian(terms["tasks"], shared, by_rows))
+        jacobian = self._task_gradients(terms["tasks"], shared, by_rows)
+        return _of_gradients(self, leaves, terms, hyper, key, jacobian)
 
-    def _jacobian(self, tasks: Tensor, leaves: Mapping[str, Tensor], by_rows: ByRows | None) -> Named:
+    def _task_gradients(self, tasks: Tensor, leaves: Mapping[str, Tensor], by_rows: ByRows | None) -> Named:
         """The gradient of every task's loss by name of a shared parameter, [R, T, ...]."""
         if not leaves:
             return {}
@@ -225,10 +226,6 @@ class TaskWeighting:
         """What it learns, [R, ...] by name, ready for gradients to be taken of."""
         return {name: value.detach().requires_grad_() for name, value in self._learned.items()}
 
-    def is_shared(self, name: str) -> bool:
-        """Whether tasks share a parameter."""
-        return name in self._shared
-
     def combine(self, seen: Mapping[str, Tensor], learned: Named, hyper: Mapping[str, Tensor], key: Tensor) -> Tensor:
         """What the weighting makes of every trial's step, [R, ...]; moves on what it remembers.
 
@@ -329,8 +326,8 @@ def _of_gradients(
 ) -> Update:
     """From the tasks' gradients on what they share, and one backward pass through the rest."""
     tasks, penalty, present, weighting = terms["tasks"], terms["penalty"], terms["present"], held.weighting
-    shared = {name: leaf for name, leaf in leaves.items() if held.is_shared(name)}
-    own = {name: leaf for name, leaf in leaves.items() if not held.is_shared(name)}
+    shared = {name: leaves[name] for name in jacobian}
+    own = {name: leaf for name, leaf in leaves.items() if name not in jacobian}
     gram = torch.zeros(*tasks.shape, tasks.shape[1], device=tasks.device, dtype=torch.float64)
     for block in jacobian.values():
         rows = block.flatten(2).double()
@@ -351,8 +348,11 @@ def _of_gradients(
         _check_shape(weighting, combined, f"[P] = [{rows.shape[2]}]", (rows.shape[2],))
         blocks = torch.split(combined.to(tasks.dtype), [block[0, 0].numel() for block in jacobian.values()], 1)
         gradient = {name: block.reshape(shared[name].shape) for name, block in zip(jacobian, blocks, strict=True)}
-    of_heads = isinstance(weighting, GramWeighting) and weighting.heads == "weighted"
-    heads = (tasks if not of_heads or weights is None else weights * tasks).sum(1) + penalty
+    if weights is not None and isinstance(weighting, GramWeighting) and weighting.heads == "weighted":
+        of_heads = weights * tasks
+    else:
+        of_heads = tasks
+    heads = of_heads.sum(1) + penalty
     rest = _gradients(heads.sum(), own) | _gradients(penalty.sum(), shared)
     held.note(tasks, weights, present, gram)
     found = {name: gradient[name] + rest[name] if name in gradient else rest[name] for name in leaves}
