@@ -53,6 +53,16 @@ def weighted(method: type[Method], weighting: type[Weighting]) -> type[GradientM
     )
 
 
+def plain_name(method: str) -> str:
+    """The name of a method without its weighting: "mmoe" of "mmoe+uw", and of "mmoe"."""
+    return method.partition(WITH)[0]
+
+
+def of_weighting(method: Method) -> tuple[str, ...]:
+    """Names of the hyperparameters that a method has of its weighting."""
+    return tuple(method.weighting_names.values()) if isinstance(method, GradientMethod) else ()
+
+
 def weighting_params(method: GradientMethod, params: Any) -> Any:
     """The weighting's own hyperparameters out of those of a method with one.
 

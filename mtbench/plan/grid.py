@@ -19,6 +19,7 @@ from mtbench.contracts.scoring import check_scoring
 from mtbench.contracts.seeds import seed_from
 from mtbench.contracts.trials import LEARNING_RATE, WITH, Cell, Trial
 from mtbench.contracts.values import Value
+from mtbench.contracts.weighted import of_weighting, plain_name
 from mtbench.errors import StudyError, UnknownName
 from mtbench.plan.search import own_range, searched, settings
 from mtbench.plugins.loading import content_hash, content_splits, load_split
@@ -206,10 +207,11 @@ def _base(study: Study, plugins: Plugins, loaded: _Loaded) -> PlannedCell:
 
 def _planned(study: Study, plugins: Plugins, method_class: type[Method], loaded: _Loaded) -> PlannedCell:
     method, dataset, recipe = method_class(), loaded.dataset, loaded.recipe
-    known, fixed = _as_set(study, method.name, hyperparameters(method_class, recipe, loaded.scale))
-    rng = np.random.default_rng(seed_from(method.name, dataset.name, "search"))
+    known, fixed = _as_set(study, method, hyperparameters(method_class, recipe, loaded.scale))
     search = study.search.partition(":")[0]
-    found = settings(known, search, study.n_draws, rng, fixed)
+    # What a method has with and without a weighting is drawn alike, so that the two differ in the weighting alone.
+    rng, apart = (_source(name, dataset) for name in (plain_name(method.name), method.name))
+    found = settings(known, search, study.n_draws, rng, fixed, dict.fromkeys(of_weighting(method), apart))
     refit = recipe.refit if study.refit is None else study.refit
     # Where one setting is tried and nothing is refitted, the search's own trials are the final ones.
     if len(found) == 1 and not refit and recipe.keep == "final":
@@ -236,6 +238,11 @@ def _planned(study: Study, plugins: Plugins, method_class: type[Method], loaded:
     )
 
 
+def _source(method: str, dataset: Dataset) -> np.random.Generator:
+    """Where the random settings of a method on a data set come from."""
+    return np.random.default_rng(seed_from(method, dataset.name, "search"))
+
+
 def _distributions(plugins: Plugins, name: str) -> str:
     """What provides a method: its distribution; under a weighting of another one, both."""
     return WITH.join(dict.fromkeys(owner.distribution for owner in plugins.providers(name)))
@@ -249,9 +256,10 @@ def _identity(method: Method, distribution: str, loaded: _Loaded, recipe: Recipe
 
 
 def _check_owners(study: Study, methods: Iterable[str], datasets: Iterable[str]) -> None:
+    known = dict.fromkeys(name for method in methods for name in (method, plain_name(method)))
     for key in study.set:
-        if (owner := key.split(".")[0]) not in methods:
-            raise UnknownName.among("method", owner, methods, "Only methods of this run can be set.", where="in --set")
+        if (owner := key.split(".")[0]) not in known:
+            raise UnknownName.among("method", owner, known, "Only methods of this run can be set.", where="in --set")
     for what, owners in (("--recipe", study.recipe), ("--option", study.options)):
         for owner in owners:
             if owner not in datasets:
@@ -261,19 +269,31 @@ def _check_owners(study: Study, methods: Iterable[str], datasets: Iterable[str])
 
 
 def _as_set(
-    study: Study, method: str, known: Mapping[str, Hyperparameter]
+    study: Study, method: Method, known: Mapping[str, Hyperparameter]
 ) -> tuple[dict[str, Hyperparameter], dict[str, list[Value]]]:
-    """The hyperparameters with the ranges that a study sets, and the values that it sets."""
+    """The hyperparameters with the ranges that a study sets, and the values that it sets.
+
+    What is set of a method holds under every weighting, too; what is set of "method+weighting" goes before it.
+    """
     changed, fixed = dict(known), {}
-    for key, values in study.set.items():
-        owner, name = key.split(".")
-        if owner == method:
-            own = own_range(find(known, name, method), values, method)
-            if own is not None:
-                changed[name] = own
-            else:
-                fixed[name] = [known[name].parse(v, method) for v in values]
+    without = {name: h for name, h in known.items() if name not in of_weighting(method)}
+    for name, (owner, values) in _values_set(study, method.name).items():
+        h = find(known if owner == method.name else without, name, owner)
+        own = own_range(h, values, owner)
+        if own is not None:
+            changed[name] = own
+        else:
+            fixed[name] = [h.parse(v, owner) for v in values]
     return changed, fixed
+
+
+def _values_set(study: Study, method: str) -> dict[str, tuple[str, Sequence[object]]]:
+    """What a study sets of a method: by name of the hyperparameter, the method it is set of and the values."""
+    found: dict[str, tuple[str, Sequence[object]]] = {}
+    for owner in dict.fromkeys((plain_name(method), method)):
+        set_of_it = {key: values for key, values in study.set.items() if key.split(".")[0] == owner}
+        found |= {key.split(".")[1]: (owner, values) for key, values in set_of_it.items()}
+    return found
 
 
 def parse_options(dataset: Dataset, changes: Mapping[str, object]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,7 @@ def settings(
     n_draws: int,
     rng: np.random.Generator,
     fixed: Mapping[str, Sequence[Value]],
+    apart: Mapping[str, np.random.Generator] = MappingProxyType({}),
 ) -> list[dict[str, Value]]:
     """The settings one method tries on one data set.
 
@@ -117,6 +119,8 @@ def settings(
         n_draws: Settings of a random search; draw 0 is the defaults.
         rng: Source of the random search; draw i depends on the draws before it only.
         fixed: Values given by the user, already parsed.
+        apart: Hyperparameters that a random search draws from a source of their own, so that the values of the others
+            are the same with them and without.
 
     Returns:
         Distinct settings, each complete, draw 0 first.
@@ -125,7 +129,7 @@ def settings(
     base = {name: fixed[name][0] if name in fixed else h.default for name, h in known.items()}
     several = {name: list(values) for name, values in fixed.items() if len(values) > 1}
     if search == "random":
-        return _drawn(known, base, n_draws, rng, set(fixed), several)
+        return _drawn(known, base, n_draws, {name: apart.get(name, rng) for name in known}, set(fixed), several)
     axes: dict[str, Sequence[Value]] = dict(several)
     if search == "grid":
         axes |= {name: h.range.grid for name, h in known.items() if h.range is not None and name not in fixed}
@@ -137,20 +141,20 @@ def _drawn(
     known: Mapping[str, Hyperparameter],
     base: dict[str, Value],
     n_draws: int,
-    rng: np.random.Generator,
+    sources: Mapping[str, np.random.Generator],
     fixed: Container[str],
     several: Mapping[str, Sequence[Value]],
 ) -> list[dict[str, Value]]:
     """`base`, and random settings up to `n_draws` in all."""
     # Short lists repeat themselves: so many tries at most for as many distinct settings as were asked for.
-    tries = (_draw(known, base, rng, fixed, several) for _ in range(_TRIES * n_draws))
+    tries = (_draw(known, base, sources, fixed, several) for _ in range(_TRIES * n_draws))
     return list(itertools.islice(_distinct(itertools.chain([base], tries)), n_draws))
 
 
 def _draw(
     known: Mapping[str, Hyperparameter],
     base: Mapping[str, Value],
-    rng: np.random.Generator,
+    sources: Mapping[str, np.random.Generator],
     fixed: Container[str],
     several: Mapping[str, Sequence[Value]],
 ) -> dict[str, Value]:
@@ -159,11 +163,11 @@ def _draw(
     # Draw for every hyperparameter, also a fixed one, so that fixing one does not change the others.
     for name, h in known.items():
         if h.range is not None and not h.later:
-            value = h.range.draw(rng, h.kind)
+            value = h.range.draw(sources[name], h.kind)
             if name not in fixed:
                 row[name] = value
     for name, values in several.items():
-        row[name] = values[int(rng.integers(len(values)))]
+        row[name] = values[int(sources[name].integers(len(values)))]
     return row
 
 

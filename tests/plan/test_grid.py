@@ -63,6 +63,29 @@ def test_fixing_a_hyperparameter_leaves_the_draws_of_the_others(plan):
     assert [setting["learning_rate"] for setting in fixed.settings] == rates
 
 
+def test_a_method_under_weightings_is_searched_with_the_settings_it_has_alone(tmp_path):
+    plugins = load_plugins(())
+    names = ["hard_sharing", "hard_sharing+cagrad", "hard_sharing+static"]
+    study = Study(methods=names, datasets=["digits"], search="random:5", out=tmp_path)
+    alone, cagrad, static = (cell.settings for cell in plan_cells(study, plugins, tmp_path))
+    shared = [{name: setting[name] for name in alone[0]} for setting in cagrad]
+    assert shared == alone == [{name: setting[name] for name in alone[0]} for setting in static]
+    assert len({setting["c"] for setting in cagrad}) == len({setting["mixture"] for setting in static}) == 5
+
+
+def test_what_is_set_of_a_method_holds_under_its_weightings_unless_these_have_their_own(tmp_path):
+    plugins = load_plugins(())
+    names = ["hard_sharing", "hard_sharing+uw", "hard_sharing+cagrad"]
+    own = {"hard_sharing.lambda_": [0.1], "hard_sharing+cagrad.lambda_": [0.2, 0.3], "hard_sharing+cagrad.c": [0.7]}
+    study = Study(methods=names, datasets=["digits"], set=own, out=tmp_path)
+    plain, uw, cagrad = (cell.settings for cell in plan_cells(study, plugins, tmp_path))
+    assert [s["lambda_"] for s in plain] == [s["lambda_"] for s in uw] == [0.1]
+    assert [(s["lambda_"], s["c"]) for s in cagrad] == [(0.2, 0.7), (0.3, 0.7)]
+    wrong = Study(methods=["hard_sharing+cagrad"], datasets=["digits"], set={"hard_sharing.c": [0.7]}, out=tmp_path)
+    with pytest.raises(UnknownName, match="hyperparameter 'c'"):
+        plan_cells(wrong, plugins, tmp_path)
+
+
 def test_several_values_are_searched_whatever_the_search(plan):
     (cell,) = plan(set={"probe.alpha": ["0.1", "0.01"]})
     assert [setting["alpha"] for setting in cell.settings] == [0.1, 0.01]
