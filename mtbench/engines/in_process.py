@@ -14,8 +14,8 @@ from typing import BinaryIO
 
 from mtbench.contracts.engine import Job, JobFailed
 from mtbench.contracts.trials import Status
-from mtbench.engines.process import tail
-from mtbench.engines.worker import answer
+from mtbench.engines.workers.process import tail
+from mtbench.engines.workers.worker import answer
 
 
 def run_job(job: Job) -> bytes:

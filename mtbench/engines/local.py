@@ -9,7 +9,7 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from mtbench.contracts.engine import Engine, Job
-from mtbench.engines.process import ForkServer, Slot
+from mtbench.engines.workers.process import ForkServer, Slot
 from mtbench.errors import StudyError
 
 WORKER_VARIABLES = {

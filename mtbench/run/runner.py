@@ -17,8 +17,8 @@ from typing import Literal
 from mtbench.contracts.trials import Cell, Stack, StackResult, Status, Trial
 from mtbench.engines import Engine, Job, JobFailed
 from mtbench.engines.answers import fault_of
-from mtbench.engines.process import tail
-from mtbench.engines.progress import latest
+from mtbench.engines.workers.process import tail
+from mtbench.engines.workers.progress import latest
 from mtbench.plan.grid import PlannedCell
 from mtbench.plan.study import Study
 from mtbench.plugins.host import Plugins

@@ -8,7 +8,7 @@ from typing import Any
 
 from mtbench.contracts.trials import Stack, Status
 from mtbench.engines import Engine, Job, JobFailed
-from mtbench.engines.worker import answer
+from mtbench.engines.workers.worker import answer
 from mtbench.plan.grid import PlannedCell
 
 

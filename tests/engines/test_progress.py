@@ -1,6 +1,6 @@
 """Reading how far a stack has come, whatever its worker was doing."""
 
-from mtbench.engines.progress import latest
+from mtbench.engines.workers.progress import latest
 
 
 def test_the_last_whole_line_counts(tmp_path):

@@ -1,4 +1,4 @@
-"""A process that has imported torch and mtbench, and forks workers: `python -m mtbench.engines.fork_server FD`.
+"""A process that has imported torch and mtbench, and forks workers: `python -m mtbench.engines.workers.fork_server FD`.
 
 Guarantees: it has one thread, runs no plugin's code, and never touches a GPU, so that a fork of it is as good as a new
 process, a hundred times sooner. It ends when the driver does.
@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
 from typing import NoReturn
 
-from mtbench.engines.worker import serve
+from mtbench.engines.workers.worker import serve
 
 _PRELOADED = (
     "torch", "torch.func", "h5py",

@@ -25,7 +25,7 @@ _START_SECONDS = 300.0
 
 
 class ForkServer:
-    """The process that forks workers: see `mtbench.engines.fork_server`. Another takes over from one that has died.
+    """The process that forks workers, `mtbench.engines.workers.fork_server`. Another takes over from one that has died.
 
     Args:
         environment: Variables that fix the device of its workers, set before the process begins.
@@ -120,7 +120,7 @@ class ForkServer:
         control, its = Pipe()
         with its:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "mtbench.engines.fork_server", str(its.fileno())],
+                [sys.executable, "-P", "-m", "mtbench.engines.workers.fork_server", str(its.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
                 stderr=self._log,

@@ -1,4 +1,4 @@
-"""What happens inside a worker process, forked by `mtbench.engines.fork_server`, or wherever `run_job` is called.
+"""What happens inside a worker process, forked by `fork_server`, or wherever `run_job` is called.
 
 The environment has fixed the device before torch was imported, so that torch sees no other.
 """
