@@ -4,7 +4,7 @@ BIN := .venv/bin
 JOBS ?= 2
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo demo-deep test check docs format clean
+.PHONY: demo demo-deep test test-thorough check docs format clean
 
 .venv/demo: pyproject.toml constraints.txt
 	@echo "Installing mtbench into .venv, which takes some minutes."
@@ -34,6 +34,9 @@ demo-deep: .venv/demo  ## soft sharing on ten alphabets of Omniglot, five to ten
 
 test: .venv/dev  ## all tests; those on real data run where MTBENCH_DATA holds it
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+test-thorough: .venv/dev  ## with all combinations of methods, data sets and backbones: some minutes more
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --thorough
 
 check: .venv/dev  ## format, lint, types, and which floor imports which
 	$(BIN)/ruff format --check .

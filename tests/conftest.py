@@ -1,4 +1,4 @@
-"""Stores whose every number a test has chosen."""
+"""Stores whose every number a test has chosen, and what only `--thorough` runs."""
 
 from __future__ import annotations
 
@@ -23,6 +23,20 @@ POOLED = {"higher_is_better": False, "per_task": False, "title": "root mean squa
 def pytest_configure() -> None:
     """One thread for torch, which is not imported yet: on busy cores its threads wait for each other."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`make test-thorough` takes all combinations, `make test` a selection that covers each with each."""
+    parser.addoption("--thorough", action="store_true", help="run the tests marked thorough as well")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out tests that are marked thorough, where they are not asked for."""
+    if config.getoption("--thorough"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("thorough")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if not item.get_closest_marker("thorough")]
 
 
 @dataclass(frozen=True)

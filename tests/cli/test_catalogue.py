@@ -45,20 +45,32 @@ def test_what_is_remembered_is_what_the_plugins_offer(known):
     assert known.shown["nn"] == catalogue.method_page(plugins, "nn")
 
 
-@pytest.mark.parametrize(
-    "words", ["list methods", "list datasets", "list metrics", "show nn", "show auc", "show school"]
-)
-def test_a_command_tells_the_same_from_memory_and_imports_neither_torch_nor_scikit_learn(words):
-    code = (
-        "import sys\nfrom mtbench.cli import main\n"
-        "try:\n    main()\nfinally:\n"
-        "    print(sorted({'torch', 'sklearn', 'scipy'} & set(sys.modules)), file=sys.stderr)"
+LIGHT = ("list methods", "list datasets", "list metrics", "show nn", "show auc", "show school")
+TOLD = """
+import os, sys
+from click.testing import CliRunner
+from mtbench.cli import main
+for words, cache in zip(sys.argv[1::2], sys.argv[2::2]):
+    os.environ["XDG_CACHE_HOME"] = cache
+    done = CliRunner().invoke(main, words.split(), catch_exceptions=False)
+    print(done.output, done.exit_code, sep="", end=chr(0))
+print(sorted({"torch", "sklearn", "scipy"} & set(sys.modules)))
+"""
+
+
+def test_commands_tell_the_same_from_memory_and_import_neither_torch_nor_scikit_learn(tmp_path):
+    # One process that remembers nothing before any command, and one that remembers what that left behind.
+    places = [word for i, words in enumerate(LIGHT) for word in (words, str(tmp_path / str(i)))]
+    command = [sys.executable, "-c", TOLD, *places]
+    (*first, heavy), (*second, light) = (
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout.split(chr(0)) for _ in range(2)
     )
-    command = [sys.executable, "-c", code, *words.split()]
-    first, second = (subprocess.run(command, capture_output=True, text=True, check=True) for _ in range(2))
-    assert "torch" in first.stderr
-    assert second.stderr == "[]\n"
-    assert second.stdout == first.stdout
+    assert "torch" in heavy
+    assert light == "[]\n"
+    for words, before, after in zip(LIGHT, first, second, strict=True):
+        assert len(before) > 100, words
+        assert before.endswith("\n0")
+        assert after == before, words
 
 
 def test_an_edited_method_makes_it_stale(known, monkeypatch):

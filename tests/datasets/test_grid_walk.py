@@ -1,9 +1,12 @@
-"""Every built-in method on every built-in data set trains two steps, or is skipped with a reason."""
+"""Every built-in method on every built-in data set trains two steps, or is skipped with a reason.
+
+Of data sets that are alike a method is given one, the next method the next; `--thorough` gives it all.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -11,7 +14,7 @@ import numpy as np
 import pytest
 from official_files import WRITERS
 
-from mtbench import Dataset, Layout, Method, Part, Problem, Recipe
+from mtbench import Dataset, Layout, Method, Part, Problem, Recipe, TaskKind
 from mtbench.contracts.method import FitMethod, GradientMethod
 from mtbench.contracts.trials import Cell, Status, Trial
 from mtbench.plan.grid import hyperparameters
@@ -20,10 +23,30 @@ from mtbench.training import train_stack
 
 PLUGINS = load_plugins(())
 METHODS = sorted(n for n, m in PLUGINS.methods.items() if m.__module__.startswith("mtbench_methods."))
+GRADIENT = [name for name in METHODS if issubclass(PLUGINS.method(name), GradientMethod)]
 DATASETS = sorted(n for n, d in PLUGINS.datasets.items() if d.__module__.startswith("mtbench_datasets."))
+OWN = ("amtfl_synthetic", "amtl_imbalanced", "amtl_synthetic", "omniglot", "school", "youtube8m")
+
+ALIKE: dict[tuple[Layout, TaskKind, bool], tuple[str, ...]] = {
+    (Layout.OWN, TaskKind.REGRESSION, False): ("amtfl_synthetic", "amtl_imbalanced", "amtl_synthetic", "school"),
+    (Layout.SHARED, TaskKind.BINARY, False): ("awa_c", "digits", "mnist", "room", "usps"),
+    (Layout.SHARED, TaskKind.BINARY, True): ("awa_c_images", "cub", "imagenet_small", "mnist_imbalanced"),
+}
+"""Complete data sets by layout, kind of task, and whether inputs are images."""
 
 
-@pytest.fixture(scope="module", params=DATASETS)
+def pairs(methods: Sequence[str], datasets: Sequence[str]) -> list[Any]:
+    """Each method with each data set, data set by data set; those that others stand for are for `--thorough`."""
+    found = []
+    for dataset in datasets:
+        group = next((group for group in ALIKE.values() if dataset in group), (dataset,))
+        for i, name in enumerate(methods):
+            marks = () if group[i % len(group)] == dataset else pytest.mark.thorough
+            found.append(pytest.param(dataset, name, id=f"{dataset}-{name}", marks=marks))
+    return found
+
+
+@pytest.fixture(scope="module")
 def dataset(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Dataset, Problem]]:
@@ -35,7 +58,13 @@ def dataset(
         if request.param in WRITERS:
             WRITERS[request.param](root / "data", patch)
             made.prepare(root / "data")
-        yield made, thinned(made.load(root / "data", 0, made.Options()))
+        problem = thinned(made.load(root / "data", 0, made.Options()))
+        assert (problem.layout is Layout.OWN) == (request.param in OWN)
+        for (layout, kind, images), names in ALIKE.items():
+            if request.param in names:
+                assert (problem.layout, {task.kind for task in problem.tasks}) == (layout, {kind})
+                assert (len(problem.input_shape) > 1) == images
+        yield made, problem
 
 
 def thinned(problem: Problem) -> Problem:
@@ -69,10 +98,10 @@ def method_named(name: str) -> Method:
 def two_steps(recipe: Recipe, problem: Problem) -> Recipe:
     """A recipe that stops after two steps, on a network that many copies of are soon trained."""
     small = "conv4" if recipe.backbone.startswith("resnet") else recipe.backbone
-    rows = problem.parts["train"].n_rows
+    half = -(-problem.parts["train"].n_rows // 2)
     return dataclasses.replace(
-        recipe, backbone=small, base="", max_epochs=1, batch_size=-(-rows // 2), rows_per_task=0, keep="all", hidden=8
-    )  # fmt: skip
+        recipe, backbone=small, base="", max_epochs=1, batch_size=half, rows_per_task=0, keep="all", hidden=8
+    )
 
 
 def trained(method: Method, dataset: Dataset, problem: Problem, **recipe: Any) -> Any:
@@ -84,7 +113,7 @@ def trained(method: Method, dataset: Dataset, problem: Problem, **recipe: Any) -
     return train_stack(method, {0: problem}, [Trial(cell, settings, 0, 0)], dataset)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(("dataset", "name"), pairs(METHODS, DATASETS), indirect=["dataset"], scope="module")
 def test_it_trains_two_steps_or_says_why_not(name: str, dataset: tuple[Dataset, Problem]) -> None:
     made, problem = dataset
     method = method_named(name)
@@ -100,12 +129,11 @@ def test_it_trains_two_steps_or_says_why_not(name: str, dataset: tuple[Dataset, 
     assert made.report_metric.partition("@")[0] in result.metrics["test"]
 
 
-def test_rows_of_each_task_in_every_step_train_as_well(dataset: tuple[Dataset, Problem]) -> None:
+@pytest.mark.parametrize(("dataset", "name"), pairs(GRADIENT, OWN), indirect=["dataset"], scope="module")
+def test_rows_of_each_task_in_every_step_train_as_well(name: str, dataset: tuple[Dataset, Problem]) -> None:
     made, problem = dataset
-    if problem.parts["train"].task is None:
-        return
-    for name in METHODS:
-        method = method_named(name)
-        if isinstance(method, GradientMethod) and method.supports(problem, two_steps(made.recipe, problem)) is None:
-            result = trained(method, made, problem, rows_per_task=2)
-            assert result.status == [Status.FINISHED], (name, result.reason)
+    method = method_named(name)
+    if method.supports(problem, two_steps(made.recipe, problem)) is None:
+        rows = max(2, -(-problem.parts["train"].n_rows // (2 * problem.n_tasks)))
+        result = trained(method, made, problem, rows_per_task=rows)
+        assert result.status == [Status.FINISHED], result.reason

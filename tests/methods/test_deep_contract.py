@@ -1,6 +1,7 @@
 """What every deep method keeps on images: it trains over backbones with and without batch norm, in both layouts.
 
-A new deep method adds its name to METHODS.
+A new deep method adds its name to METHODS. Each trains in every case and over either backbone, and every case over
+either backbone; `--thorough` takes all combinations.
 """
 
 from __future__ import annotations
@@ -34,10 +35,11 @@ METHODS = (
     "taan",
     "taan_trace_norm",
 )
-CASES = {
-    "shared": (SharedImages, 0),
-    "own": (OwnImages, 0),
-    "own, rows of each task": (OwnImages, 4),
+# The miniature, rows of a batch, rows of each task in a batch: two or three steps.
+CASES: dict[str, tuple[type[Miniature], int, int]] = {
+    "shared": (SharedImages, 12, 0),
+    "own": (OwnImages, 36, 0),
+    "own, rows of each task": (OwnImages, 12, 12),
 }
 
 
@@ -46,25 +48,23 @@ def methods() -> dict[str, Any]:
     return load_plugins().methods
 
 
-@pytest.fixture(params=METHODS)
-def method(request: pytest.FixtureRequest, methods: dict[str, Any]) -> GradientMethod:
-    found: GradientMethod = methods[request.param]()
-    return found
-
-
-@pytest.fixture(params=CASES)
-def case(request: pytest.FixtureRequest) -> tuple[type[Miniature], int]:
-    return CASES[request.param]
-
-
-@pytest.mark.parametrize("backbone", ["lenet", "conv4"])
+@pytest.mark.parametrize(
+    ("name", "case", "backbone"),
+    [
+        pytest.param(name, case, backbone, marks=() if (i + j + k) % 2 == 0 else pytest.mark.thorough)
+        for i, name in enumerate(METHODS)
+        for j, case in enumerate(CASES)
+        for k, backbone in enumerate(("lenet", "conv4"))
+    ],
+)
 def test_a_stack_trains_to_finite_results_that_are_each_trials_own(
-    method: GradientMethod, case: tuple[type[Miniature], int], backbone: Any
+    methods: dict[str, Any], name: str, case: str, backbone: Any
 ) -> None:
-    miniature, rows_per_task = case
+    miniature, rows, rows_per_task = CASES[case]
+    method: GradientMethod = methods[name]()
     dataset = miniature()
     dataset.recipe = dataclasses.replace(
-        miniature.recipe, backbone=backbone, rows_per_task=rows_per_task, batch_size=12, max_epochs=1
+        miniature.recipe, backbone=backbone, rows_per_task=rows_per_task, batch_size=rows, max_epochs=1
     )
     problems = {split: dataset.load(Path(), split, None) for split in (0, 1)}
     reason = method.supports(problems[0], dataset.recipe)
@@ -79,8 +79,8 @@ def test_a_stack_trains_to_finite_results_that_are_each_trials_own(
     for r, trial in enumerate(trials):
         alone = train_stack(method, problems, [trial], dataset)
         assert_same(row_of(together, r), alone, tolerance=1e-8)
-        for name, matrix in alone.learned.items():
-            np.testing.assert_allclose(together.learned[name][r], matrix[0], 1e-8, 1e-8, err_msg=name)
+        for learned, matrix in alone.learned.items():
+            np.testing.assert_allclose(together.learned[learned][r], matrix[0], 1e-8, 1e-8, err_msg=learned)
 
 
 def smallest(method: GradientMethod) -> dict[str, Any]:
