@@ -15,7 +15,8 @@ export OMP_NUM_THREADS ?= 1
 .venv/dev: pyproject.toml constraints.txt
 	@echo "Installing mtbench and the development tools into .venv, which takes some minutes."
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e ".[dev]"
+	-$(BIN)/python -m compileall -q -j $(JOBS) .venv/lib >/dev/null  # pip would compile with one process
 	touch $@ .venv/demo
 
 .venv/docs: pyproject.toml constraints.txt

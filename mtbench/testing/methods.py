@@ -182,7 +182,7 @@ class MethodContract:
                 if choice == self.setting.get(name, known.default):
                     continue  # every other test trains with it
                 trials = miniature_trials(method, dataset, [{**self.setting, name: choice}])
-                result = _train(method, dataset, _short(trials, n_epochs=1))
+                result = _train(method, dataset, _short(trials))
                 assert result.status == [Status.FINISHED], f"{name}={choice}: {result.reason}"
 
     def test_learned_matrices_are_finite(self, dataset: Miniature) -> None:
@@ -292,9 +292,9 @@ def _drawn(method: type[Method], dataset: Miniature) -> list[dict[str, Value]]:
     return drawn
 
 
-def _short(trials: Sequence[Trial], n_epochs: int = _FEW_EPOCHS) -> list[Trial]:
+def _short(trials: Sequence[Trial]) -> list[Trial]:
     """The same trials for a few epochs."""
-    recipe = dataclasses.replace(trials[0].cell.recipe, max_epochs=n_epochs)
+    recipe = dataclasses.replace(trials[0].cell.recipe, max_epochs=_FEW_EPOCHS)
     cell = dataclasses.replace(trials[0].cell, recipe=recipe)
     return [dataclasses.replace(trial, cell=cell) for trial in trials]
 

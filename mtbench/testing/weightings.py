@@ -89,6 +89,8 @@ class WeightingContract:
         method = weighted(SharedTrunk, self.weighting)
         for name, known in describe(method.Params).items():
             for choice in known.choices:
+                if choice == known.default:
+                    continue  # every other test trains with it
                 result = self._train(dataset, [{name: choice}])
                 assert result.status == [Status.FINISHED], f"{name}={choice}: {result.reason}"
 

@@ -186,7 +186,7 @@ def until(condition):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_run_keeps_what_was_finished_and_tells_how_to_go_on(tmp_path, number):
+def test_a_stopped_run_keeps_what_was_finished_and_tells_how_to_go_on(mtbench, tmp_path, number):
     mark = tmp_path / "mark"
     words = [*TINY, "--set", "probe.act=train,wait", "--set", f"probe.mark={mark}", "--out", str(tmp_path / "store")]
     # A shell starts background commands with SIGINT ignored, and so would be what these tests start.
@@ -211,7 +211,8 @@ def test_a_stopped_run_keeps_what_was_finished_and_tells_how_to_go_on(tmp_path, 
     assert all(checked.ok for checked in store.verify())
     assert len(store.finished_ids()) == 2
     mark.touch()
-    again = subprocess.run([*MAIN, *words], capture_output=True, text=True, check=True)
+    again = mtbench(*words)
+    assert again.exit_code == 0
     assert again.stdout.splitlines()[-1].startswith("2 trials trained, 2 were there already. See `mtbench report ")
     assert again.stderr == ""
 

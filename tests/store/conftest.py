@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,28 @@ def make_result(
 def result() -> MakeResult:
     """Builds the result of a stack."""
     return make_result
+
+
+def _different(copies: Iterable[Path]) -> list[Path]:
+    """One of all copies of a store whose files hold the same: what is done next can be no other on the rest.
+
+    Names below `tmp` are random, and a claim names its process.
+    """
+    found: dict[frozenset[tuple[str, str]], Path] = {}
+    for copy in copies:
+        held = set()
+        for path in (path for path in copy.rglob("*") if path.is_file()):
+            place = path.relative_to(copy)
+            named = place.parent if place.parts[0] == "tmp" else place
+            content = "" if place.parts[0] == "claims" else hashlib.sha256(path.read_bytes()).hexdigest()
+            held.add((str(named), content))
+        found.setdefault(frozenset(held), copy)
+    return list(found.values())
+
+
+@pytest.fixture(scope="session")
+def different() -> Callable[[Iterable[Path]], list[Path]]:
+    return _different
 
 
 @pytest.fixture

@@ -263,12 +263,14 @@ def test_failed_tries_do_not_vouch_for_each_other(store, result, fill, fail):
 
 
 KILLS = """
-import os, shutil, signal, sys
+import itertools, os, shutil, signal, sys, uuid
 from pathlib import Path
 from mtbench.store import Store, packing
 from mtbench.store.compact import compact
 original, folder, packing.PACK_BYTES = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-kill = 0
+kill, numbers = 0, itertools.count()
+# What all would write at a step is the same, so that `different` finds what is.
+uuid.uuid4 = lambda: uuid.UUID(int=next(numbers))
 while True:
     copy = folder / str(kill)
     shutil.copytree(original, copy)
@@ -292,7 +294,7 @@ print(kill)
 
 
 def test_a_compaction_killed_at_any_step_loses_nothing_and_the_next_one_finishes_it(
-    store, result, fill, fail, small_packs, tmp_path, capfd
+    store, result, fill, fail, small_packs, different, tmp_path
 ):
     fail(0)
     images = fill(0)
@@ -309,7 +311,9 @@ def test_a_compaction_killed_at_any_step_loses_nothing_and_the_next_one_finishes
     steps = [path.suffix[1:].replace("-", " ") for path in folder.glob("*.*")]
     assert len(steps) == n_kills
     assert set(steps) == {*PACKING_STEPS, *STEPS}
-    for copy in (path for path in folder.iterdir() if path.is_dir()):
+    copies = different(path for path in folder.iterdir() if path.is_dir())
+    assert 10 < len(copies) < n_kills
+    for copy in copies:
         killed = Store.open(copy)
         assert images.items() <= contents(killed).items()
         assert killed.finished_ids() == trials

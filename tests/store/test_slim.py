@@ -202,12 +202,14 @@ def test_two_files_of_a_name_that_hold_different_results_are_left(filled, result
 
 
 KILLS = """
-import os, shutil, signal, sys
+import itertools, os, shutil, signal, sys, uuid
 from pathlib import Path
 from mtbench.store import Store, packing
 from mtbench.store.slim import slim
 original, folder, packing.PACK_BYTES = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-kill = 0
+kill, numbers = 0, itertools.count()
+# What all would write at a step is the same, so that `different` finds what is.
+uuid.uuid4 = lambda: uuid.UUID(int=next(numbers))
 while True:
     copy = folder / str(kill)
     shutil.copytree(original, copy)
@@ -230,7 +232,9 @@ print(kill)
 """
 
 
-def test_a_slimming_killed_at_any_step_loses_nothing_and_the_next_one_finishes_it(store, result, monkeypatch, tmp_path):
+def test_a_slimming_killed_at_any_step_loses_nothing_and_the_next_one_finishes_it(
+    store, result, different, monkeypatch, tmp_path
+):
     monkeypatch.setattr(packing, "PACK_BYTES", 40_000)
     for split in (0, 1):
         store.publish_stack(result(split=split))
@@ -244,7 +248,9 @@ def test_a_slimming_killed_at_any_step_loses_nothing_and_the_next_one_finishes_i
     steps = [path.suffix[1:].replace("-", " ") for path in folder.glob("*.*")]
     assert len(steps) == n_kills
     assert set(steps) == {*PACKING_STEPS, *STEPS}
-    for copy in (path for path in folder.iterdir() if path.is_dir()):
+    copies = different(path for path in folder.iterdir() if path.is_dir())
+    assert 10 < len(copies) < n_kills
+    for copy in copies:
         killed = Store.open(copy)
         assert numbers(killed) == before
         assert killed.finished_ids() == before.keys()
