@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,18 @@ import numpy as np
 import pytest
 import torch
 
-from mtbench import Batch, GradientMethod, LinearData, LinearSolution, Part, Problem, SolverMethod, Task, TaskKind
+from mtbench import (
+    Batch,
+    GradientMethod,
+    LinearData,
+    LinearSolution,
+    Method,
+    Part,
+    Problem,
+    SolverMethod,
+    Task,
+    TaskKind,
+)
 from mtbench.contracts.batch import TaskColumns
 from mtbench.contracts.hyperparameters import describe
 from mtbench.contracts.trials import StackResult
@@ -19,7 +31,9 @@ from mtbench.linear.problems import linear_data
 from mtbench.testing.methods import assert_same
 from mtbench.testing.problems import (
     RECIPE,
+    CompleteRegression,
     Miniature,
+    OwnMulticlass,
     OwnRegression,
     SharedOneVsAll,
     SharedRegression,
@@ -29,6 +43,38 @@ from mtbench.training import train_stack
 from mtbench.training.data import PartData, batch_of
 
 MINIATURES = (OwnRegression, SharedRegression, SharedOneVsAll)
+
+SEVERAL_TRAININGS = (
+    "test_training_again_gives_the_same",
+    "test_a_trial_does_not_depend_on_its_stack",
+    "test_it_can_be_refitted",
+    "test_every_choice_of_a_hyperparameter_trains",
+)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Tests of the contract that train several times take a data set of each layout, the next method the next."""
+    if not isinstance(item, pytest.Function) or item.originalname not in SEVERAL_TRAININGS:
+        return
+    method, dataset = (item.callspec.params[name] for name in ("_choose", "dataset"))
+    if dataset not in _of_each_layout(method):
+        item.add_marker("thorough")
+
+
+@cache
+def _of_each_layout(method: type[Method]) -> list[type[Miniature]]:
+    """Of the miniatures that a method supports one of shared and one of own inputs, in turn by the method's name."""
+    found = []
+    turn = sum(map(ord, method.name))
+    for kinds in ((SharedOneVsAll, SharedRegression, CompleteRegression), (OwnRegression, OwnMulticlass)):
+        problems = {kind: kind().load(Path(), 0, None) for kind in kinds}
+        supported = [kind for kind, problem in problems.items() if method().supports(problem, kind.recipe) is None]
+        if SharedRegression in supported and CompleteRegression in supported:
+            supported.remove(CompleteRegression)  # the contract skips it
+        if supported:
+            found.append(supported[turn % len(supported)])
+        turn //= 2
+    return found
 
 
 def _params(method: SolverMethod, n_trials: int, **changes: Any) -> Any:
