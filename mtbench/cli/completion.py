@@ -60,6 +60,11 @@ def complete_datasets(ctx: click.Context, param: click.Parameter, incomplete: st
     return _continuing(known_names().datasets, incomplete)
 
 
+def complete_metrics(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """A list of metrics, joined by commas."""
+    return _continuing(known_names().metrics, incomplete)
+
+
 def complete_stored_method(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of the methods that the store of the command line has, with their weightings."""
     return _starting(_stored(ctx)[0] or _methods(incomplete), incomplete)

@@ -44,7 +44,7 @@ def method(name: str, directory: Path) -> None:
     Example:
       mtbench new method my_method --directory ~/code
     """
-    _announce(write_package("method", name, directory))
+    _announce("method", name, write_package("method", name, directory))
 
 
 @new.command()
@@ -57,7 +57,7 @@ def fit_method(name: str, directory: Path) -> None:
     Example:
       mtbench new fit-method my_forest --directory ~/code
     """
-    _announce(write_package("fit_method", name, directory))
+    _announce("fit_method", name, write_package("fit_method", name, directory))
 
 
 @new.command()
@@ -70,7 +70,20 @@ def weighting(name: str, directory: Path) -> None:
     Example:
       mtbench new weighting my_weighting --directory ~/code
     """
-    _announce(write_package("weighting", name, directory))
+    _announce("weighting", name, write_package("weighting", name, directory))
+
+
+@new.command()
+@click.argument("name")
+@directory_option
+def metric(name: str, directory: Path) -> None:
+    """Writes a package with a metric, NAME: lower-case words joined by underscores.
+
+    \b
+    Example:
+      mtbench new metric my_metric --directory ~/code
+    """
+    _announce("metric", name, write_package("metric", name, directory))
 
 
 @new.command()
@@ -83,15 +96,15 @@ def dataset(name: str, directory: Path) -> None:
     Example:
       mtbench new dataset my_data --directory ~/code
     """
-    _announce(write_package("dataset", name, directory))
+    _announce("dataset", name, write_package("dataset", name, directory))
 
 
 def write_package(kind: str, name: str, directory: Path) -> Path:
     """Writes a plugin package.
 
     Args:
-        kind: "method", "fit_method", "weighting" or "dataset".
-        name: Of the method, weighting or data set.
+        kind: "method", "fit_method", "weighting", "metric" or "dataset".
+        name: Of the method, weighting, metric or data set.
         directory: Where its folder is made.
 
     Returns:
@@ -106,7 +119,7 @@ def write_package(kind: str, name: str, directory: Path) -> Path:
     if keyword.iskeyword(name):
         raise PluginError(f"A name must not be a word of Python's own; found '{name}'.")
     known = known_names()
-    if name in (*known.methods, *known.weightings, *known.datasets):
+    if name in known.all:
         raise PluginError(f"A name must belong to one plugin, but '{name}' is taken: see `mtbench show {name}`.")
     distribution = re.sub("^mtbench-", "", name.replace("_", "-"))
     words = {
@@ -140,6 +153,27 @@ def _fill(source: Traversable, target: Path, words: dict[str, str]) -> None:
             (target / name).write_text(Template(entry.read_text()).substitute(words))
 
 
-def _announce(target: Path) -> None:
-    say(f"Wrote {target}. Go on with:")
-    say(f"  cd {target} && python -m pip install -e '.[test]' && python -m pytest")
+_TRIALS = {
+    "method": ("run --plugin {file} --methods stl,{name} --datasets digits --splits 2", "report"),
+    "fit_method": ("run --plugin {file} --methods stl,{name} --datasets digits --splits 2", "report"),
+    "weighting": (
+        "run --plugin {file} --methods hard_sharing,hard_sharing+{name} --datasets digits --splits 2",
+        "report",
+    ),
+    "metric": (
+        "run --methods stl,constant --datasets amtfl_synthetic --splits 2",
+        "report --plugin {file} --metrics {name}",
+    ),
+    "dataset": ("run --plugin {file} --methods stl,nn --datasets {name} --splits 2", "report"),
+}
+"""By what is written, commands that put it on a leaderboard without installing it."""
+
+
+def _announce(kind: str, name: str, target: Path) -> None:
+    (file,) = target.glob("*.py")
+    say(f"Wrote {target}. To see it at work:")
+    say(f"  cd {target}")
+    for command in _TRIALS[kind]:
+        say(f"  mtbench {command.format(file=file.name, name=name)}")
+    say("To install it, and to run its tests:")
+    say("  python -m pip install -e '.[test]' && python -m pytest")

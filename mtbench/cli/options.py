@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mtbench.cli.catalogue import remember, remembered
 from mtbench.cli.terminal import warn
 from mtbench.data.root import data_root
 from mtbench.errors import StudyError
-from mtbench.plugins.host import Plugins, load_modules, load_plugins
 
 if TYPE_CHECKING:
     from mtbench.contracts.dataset import Dataset
+    from mtbench.plugins.host import Plugins
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -34,7 +33,7 @@ plugin_option: Decorator = click.option(
     multiple=True,
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="A Python file with a method or data set of your own; may be given several times.",
+    help="A Python file with a method, data set or the like of your own; may be given several times.",
 )
 """Gives the command `plugin_files`, a tuple of paths."""
 
@@ -77,12 +76,16 @@ def plugins_with_warnings(files: Sequence[Path] = (), wanted: Sequence[str] | No
 
     Args:
         files: Plugin files.
-        wanted: Names of methods and data sets: where it is known who offers them, others are loaded when they are
+        wanted: Names of methods, data sets and metrics: where it is known who offers them, others are loaded when they are
             needed. None for all plugins.
 
     Raises:
         PluginError: A plugin file is at fault.
     """
+    # Imported here: `report` does without numpy for its help, and without plugins unless it is asked for metrics.
+    from mtbench.cli.catalogue import remember, remembered
+    from mtbench.plugins.host import load_modules, load_plugins
+
     known = remembered()
     if known is not None and wanted is not None:
         plugins = load_modules(known.offering(wanted), files, known.homes)

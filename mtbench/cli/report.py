@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from mtbench.cli.completion import complete_stored_datasets, complete_stored_method, complete_stored_methods
+from mtbench.cli.completion import (
+    complete_metrics,
+    complete_stored_datasets,
+    complete_stored_method,
+    complete_stored_methods,
+)
 from mtbench.cli.lists import ListsWithBlanks, split_list
+from mtbench.cli.options import data_option, plugin_option, plugins_with_warnings
 from mtbench.cli.terminal import is_styled, warn, width
+
+if TYPE_CHECKING:
+    from mtbench.report.further import Further
 
 DEFAULT_STORE = Path("results/default")
 
@@ -59,6 +70,16 @@ def _names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str,
     shell_complete=complete_stored_method,
     help="Measure gains against this method.  [default: stl, or stl_deep on data sets without it]",
 )
+@click.option(
+    "--metrics",
+    metavar="A,B",
+    default="",
+    callback=_names,
+    shell_complete=complete_metrics,
+    help="Also show these metrics, computed from the predictions that the selected trials kept. Needs the data.",
+)
+@plugin_option
+@data_option
 def report(
     directory: Path,
     format_: str,
@@ -67,6 +88,9 @@ def report(
     methods: tuple[str, ...],
     datasets: tuple[str, ...],
     baseline: str | None,
+    metrics: tuple[str, ...],
+    plugin_files: tuple[Path, ...],
+    root: Path,
 ) -> None:
     """Prints the leaderboard of the results store in DIR, results/default unless told otherwise.
 
@@ -79,13 +103,15 @@ def report(
       mtbench report results/school --per-task --methods stl,amtfl
       mtbench report results/mnist_imbalanced --baseline cnn
       mtbench report results/school --format json > school.json
+      mtbench report results/school --metrics r2,my_metric --plugin my_metric.py
     """
     # Imported here, because numpy would make `--help` slow.
     from mtbench.report import formats
     from mtbench.report.reading import read
     from mtbench.report.text import as_text
 
-    _, board = read(directory, rule, methods, datasets, baseline)
+    further = _further(metrics, plugin_files, root) if metrics else None
+    _, board = read(directory, rule, methods, datasets, baseline, further)
     if format_ == "table":
         text = as_text(board, per_task, colour=is_styled(), width=width())
     else:
@@ -98,3 +124,18 @@ def report(
     click.echo(text, nl=False)
     for warning in board.warnings:
         warn(warning)
+
+
+def _further(metrics: Sequence[str], plugin_files: Sequence[Path], root: Path) -> Further:
+    """The metrics that are asked for, and the data sets that they are computed on.
+
+    Raises:
+        UnknownName: There is no such metric.
+        PluginError: A plugin file is at fault.
+    """
+    from mtbench.plugins.names import known_names
+    from mtbench.report.further import Further
+
+    # All data sets: which of them the store has is not known yet, and to load their modules takes little.
+    plugins = plugins_with_warnings(plugin_files, known_names().datasets)
+    return Further({name: plugins.metric(name.partition("@")[0]) for name in metrics}, plugins.dataset, root)

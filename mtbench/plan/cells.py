@@ -137,6 +137,10 @@ class CellResults:
         title = str(_about(self.provenance, metric).get("title", metric.partition("@")[0]))
         return f"{title}, on {part}" if part else title
 
+    def is_from_predictions(self, metric: str) -> bool:
+        """Whether a report computed the metric itself, from predictions that trials kept."""
+        return bool(_about(self.provenance, metric).get("from_predictions", False))
+
 
 def gather(stacks: Iterable[StackColumns]) -> list[CellResults]:
     """Trials by variant of their cell, each trial once, in order of data set, method and key."""

@@ -60,6 +60,7 @@ class Row:
         higher_is_better: The metric's direction.
         title: The metric in words, with its unit.
         weighting: Name of the method's weighting; None for a method without one.
+        from_predictions: Whether the report computed the metric itself, from predictions that the trials kept.
     """
 
     method: str
@@ -82,6 +83,7 @@ class Row:
     higher_is_better: bool
     title: str
     weighting: str | None
+    from_predictions: bool
 
     @property
     def method_alone(self) -> str:
@@ -108,7 +110,7 @@ class Leaderboard:
 
     Attributes:
         rows: By the data sets' report metrics; data sets in order of name, the best method first.
-        other_metrics: The same methods by the data sets' further metrics.
+        other_metrics: The same methods by the data sets' further metrics, and by those that were asked for.
         per_task: By task, for metrics that have values per task.
         warnings: What a reader must know before believing the rows.
     """
@@ -223,6 +225,7 @@ def _row(entry: Entry, metric: str, rule: str, baseline: Entry | None) -> Row:
         higher_is_better=cell.higher_is_better(metric),
         title=cell.title(metric),
         weighting=entry.weighting,
+        from_predictions=cell.is_from_predictions(metric),
     )
 
 

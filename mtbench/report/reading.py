@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mtbench.errors import MtbenchError
 from mtbench.plan.cells import gather
 from mtbench.plan.selection import RULES, rule_named
-from mtbench.report.entries import Entry, entries
+from mtbench.report.entries import Entry, dataset_names, entries
+from mtbench.report.further import Further, with_further
 from mtbench.report.leaderboard import Leaderboard, leaderboard
-from mtbench.store.scan import Scan, StackColumns, scan
+from mtbench.store.scan import StackColumns, scan
 from mtbench.store.store import Store
 
 
@@ -20,6 +22,7 @@ def read(
     methods: Sequence[str] = (),
     datasets: Sequence[str] = (),
     baseline: str | None = None,
+    further: Further | None = None,
 ) -> tuple[list[Entry], Leaderboard]:
     """Reads a store and selects in it.
 
@@ -29,6 +32,7 @@ def read(
         methods: Methods the leaderboard shows, by name or label; empty shows all.
         datasets: Likewise.
         baseline: Method that gains are measured against; None for the data set's single-task method.
+        further: Metrics that the leaderboard shows beside those in the store; None for no more.
 
     Returns:
         All cells, and the leaderboard.
@@ -39,24 +43,34 @@ def read(
     """
     if rule is not None:
         rule_named(rule)
-    found = scan(Store.open(directory))
+    store = Store.open(directory)
+    found = scan(store)
     try:
-        return _read(found, rule, methods, datasets, baseline)
+        cells, board = _read(found.stacks, rule, methods, datasets, baseline)
     except MtbenchError:
         raise
     except Exception:
         # Whatever a file holds that nobody thought of must not cost the others their report.
         found = found.without(_faults(found.stacks))
-        return _read(found, rule, methods, datasets, baseline)
+        cells, board = _read(found.stacks, rule, methods, datasets, baseline)
+    if further is not None:
+        shown = [cell for cell in cells if not datasets or set(dataset_names(cell)) & set(datasets)]
+        stacks, lacks = with_further(found.stacks, shown, further, store)
+        cells, board = _read(stacks, rule, methods, datasets, baseline)
+        board = replace(board, warnings=(*board.warnings, *lacks))
+    return cells, board.with_warning(_unreadable([checked.path.name for checked in found.unreadable]))
 
 
 def _read(
-    found: Scan, rule: str | None, methods: Sequence[str], datasets: Sequence[str], baseline: str | None
+    stacks: Sequence[StackColumns],
+    rule: str | None,
+    methods: Sequence[str],
+    datasets: Sequence[str],
+    baseline: str | None,
 ) -> tuple[list[Entry], Leaderboard]:
-    rule = rule or _recorded_rule(found.stacks)
-    cells = entries([cell for cell in gather(found.stacks) if not cell.is_base], rule)
-    board = leaderboard(cells, rule, methods, datasets, baseline)
-    return cells, board.with_warning(_unreadable([checked.path.name for checked in found.unreadable]))
+    rule = rule or _recorded_rule(stacks)
+    cells = entries([cell for cell in gather(stacks) if not cell.is_base], rule)
+    return cells, leaderboard(cells, rule, methods, datasets, baseline)
 
 
 def _faults(stacks: Sequence[StackColumns]) -> dict[Path, str]:

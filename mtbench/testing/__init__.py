@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mtbench.testing.datasets import DatasetContract
     from mtbench.testing.methods import MethodContract
+    from mtbench.testing.metrics import MetricContract
     from mtbench.testing.weightings import WeightingContract
 
 _HOMES = {
     "DatasetContract": "mtbench.testing.datasets",
     "MethodContract": "mtbench.testing.methods",
+    "MetricContract": "mtbench.testing.metrics",
     "WeightingContract": "mtbench.testing.weightings",
 }
 
-__all__ = ["DatasetContract", "MethodContract", "WeightingContract"]
+__all__ = ["DatasetContract", "MethodContract", "MetricContract", "WeightingContract"]
 
 
 def __getattr__(name: str) -> Any:

@@ -104,13 +104,6 @@ def classes(layout):
     return Case(BINARY + MULTICLASS + MULTILABEL, *layout, n=300)
 
 
-@pytest.fixture(params=[False, True], ids=["shared", "own"])
-def cases(request):
-    """A case of each kind, by kind, in one layout."""
-    made = (Case(tasks, request.param, 0.2) for tasks in (REGRESSION, BINARY, MULTICLASS, MULTILABEL))
-    return {case.tasks[0].kind: case for case in made}
-
-
 @pytest.fixture
 def small():
     """Makes what a metric gives on a few rows of one task, by hand: [T]."""

@@ -101,27 +101,6 @@ def test_a_task_without_labels_has_no_value_and_the_mean_leaves_it_out(name):
     assert metric(name).headline(values)[0] == values[0, 0]
 
 
-def measured(cases, name):
-    """A case of each kind that a metric is of, where it means something."""
-    return [c for kind, c in cases.items() if kind in METRICS[name].kinds and name != "one_vs_all_error"]
-
-
-@pytest.mark.parametrize("name", METRICS)
-@pytest.mark.parametrize("bad", [NAN, np.inf, -np.inf])
-def test_predictions_that_are_not_finite_give_no_warning_and_leave_other_trials_alone(cases, name, bad):
-    for case in measured(cases, name):
-        expected = case.values(name)
-        case.predictions[0, ::2] = bad
-        assert np.array_equal(case.values(name)[1:], expected[1:])
-
-
-@pytest.mark.parametrize("name", METRICS)
-def test_a_metric_does_not_depend_on_other_trials(cases, name):
-    for case in measured(cases, name):
-        alone = metric(name).compute(case.problem, case.part, case.predictions[1:2])
-        np.testing.assert_allclose(alone[0], case.values(name)[1], rtol=1e-12)
-
-
 @pytest.mark.parametrize("name", METRICS)
 def test_a_metric_is_refused_on_kinds_that_it_is_not_of(name):
     part = Part(np.zeros((4, 1)), np.array([[0, 0], [1, 1], [0, 0], [1, 1.0]]))
