@@ -74,7 +74,7 @@ def test_the_examples_own_tests_pass(example):
     example.run("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=ROOT / "examples" / "mtbench-mean-regularized")
 
 
-@pytest.mark.parametrize("kind", ["method", "dataset"])
+@pytest.mark.parametrize("kind", ["method", "metric", "dataset"])
 def test_a_package_that_mtbench_wrote_installs_and_passes_its_own_tests(environment, tmp_path, kind):
     name = f"my_{kind}"
     environment.run("-m", "mtbench", "new", kind, name, "--directory", tmp_path)

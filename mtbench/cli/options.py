@@ -76,7 +76,7 @@ def plugins_with_warnings(files: Sequence[Path] = (), wanted: Sequence[str] | No
 
     Args:
         files: Plugin files.
-        wanted: Names of methods, data sets and metrics: where it is known who offers them, others are loaded when they are
+        wanted: Names of methods and data sets: where it is known who offers them, others are loaded when they are
             needed. None for all plugins.
 
     Raises:

@@ -170,7 +170,9 @@ def _notes(rows: Sequence[Row], others: Sequence[Row], refit: bool, has_best: bo
         notes.append("* the best, and all whose paired 95 % interval to the best covers 0.")
     notes += [f"{metric}: {title}." for metric, title in dict.fromkeys((r.metric, r.title) for r in others)]
     if computed := ", ".join(dict.fromkeys(r.metric for r in others if r.from_predictions)):
-        notes.append(f"{computed}: no part in the selection; computed for this report from the selected trials' predictions.")
+        notes.append(
+            f"{computed}: no part in the selection; computed for this report from the selected trials' predictions."
+        )
     notes += [f"{row.method}: no score ({row.reason})." for row in rows if row.reason]
     return notes
 

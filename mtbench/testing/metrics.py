@@ -76,8 +76,8 @@ class MetricContract:
             assert there.any(), f"{case.name}: perfect predictions have no value"
             worse = (perfect < random if self.metric.higher_is_better else perfect > random) & there
             assert not worse.any(), (
-                f"{case.name}: higher_is_better={self.metric.higher_is_better}, but perfect predictions have {perfect}, "
-                f"random ones {random}"
+                f"{case.name}: higher_is_better={self.metric.higher_is_better}, but perfect predictions have "
+                f"{perfect}, random ones {random}"
             )
 
     def test_the_order_of_rows_makes_no_difference(self) -> None:
@@ -161,4 +161,6 @@ class MetricContract:
             return self.metric.compute(case.problem, case.part, predictions)
 
     def _assert_same(self, found: Array, expected: Array, case: Scored) -> None:
-        np.testing.assert_allclose(found, expected, rtol=_CLOSE, atol=_CLOSE, err_msg=f"{self.metric.name}, {case.name}")
+        np.testing.assert_allclose(
+            found, expected, rtol=_CLOSE, atol=_CLOSE, err_msg=f"{self.metric.name}, {case.name}"
+        )

@@ -1,7 +1,7 @@
 """Random rows that metrics are tried on: every kind of task, both layouts, missing labels.
 
-Shapes: R trials, n rows, O outputs of all tasks, C the widest task's outputs, D label columns. Predictions are [R, n, O]
-in the shared layout and [R, n, C] in the own layout.
+Shapes: R trials, n rows, O outputs of all tasks, C the widest task's outputs, D_t label columns of task t. Predictions
+are [R, n, O] in the shared layout and [R, n, C] in the own layout.
 """
 
 from __future__ import annotations
@@ -121,7 +121,9 @@ def one_class_each() -> Scored:
     labels = np.eye(3)[np.arange(_N_ROWS) % 3]
     labels[::7] = np.nan
     part = Part(np.zeros((_N_ROWS, 1), np.float32), labels)
-    return Scored("rows of one class each", Problem("scored", 0, tasks, dict.fromkeys(("train", "validation", "test"), part)))
+    return Scored(
+        "rows of one class each", Problem("scored", 0, tasks, dict.fromkeys(("train", "validation", "test"), part))
+    )
 
 
 def _part(rng: np.random.Generator, tasks: Sequence[Task], own: bool, missing: float) -> Part:
@@ -152,5 +154,5 @@ def _outputs(task: Task, labels: Array) -> Array:
     if task.kind is TaskKind.REGRESSION:
         return np.nan_to_num(labels)
     if task.kind is TaskKind.MULTICLASS:
-        return _SURE * np.eye(task.n_outputs)[labels[:, 0].astype(int)]
-    return _SURE * np.nan_to_num(2 * labels - 1)
+        return np.asarray(_SURE * np.eye(task.n_outputs)[labels[:, 0].astype(int)])
+    return np.asarray(_SURE * np.nan_to_num(2 * labels - 1))

@@ -1,5 +1,6 @@
 """`mtbench new`; that the written packages install and pass their tests is shown in test_third_party.py."""
 
+import re
 import tomllib
 
 import pytest
@@ -9,7 +10,7 @@ from mtbench.testing.problems import OwnMulticlass, OwnRegression, SharedOneVsAl
 from mtbench.training import train_stack
 
 
-@pytest.mark.parametrize("kind", ["method", "fit-method", "dataset"])
+@pytest.mark.parametrize("kind", ["method", "fit-method", "metric", "dataset"])
 def test_it_writes_a_complete_package(mtbench, tmp_path, kind):
     result = mtbench("new", kind, "my_thing", "--directory", tmp_path)
     assert result.exit_code == 0, result.output
@@ -22,11 +23,25 @@ def test_it_writes_a_complete_package(mtbench, tmp_path, kind):
     assert "$" not in "".join((package / path).read_text() for path in written)
 
 
-@pytest.mark.parametrize("kind", ["method", "fit-method", "dataset"])
+@pytest.mark.parametrize("kind", ["method", "fit-method", "metric", "dataset"])
 def test_its_module_also_works_as_a_plugin_file(mtbench, tmp_path, kind):
     mtbench("new", kind, "my_thing", "--directory", tmp_path)
     plugins = load_plugins([tmp_path / "mtbench-my-thing" / "mtbench_my_thing.py"])
-    assert "my_thing" in (plugins.datasets if kind == "dataset" else plugins.methods)
+    offered = {"dataset": plugins.datasets, "metric": plugins.metrics}.get(kind, plugins.methods)
+    assert "my_thing" in offered
+
+
+@pytest.mark.parametrize("kind", ["method", "fit-method", "weighting", "metric", "dataset"])
+def test_the_commands_that_it_prints_are_commands(mtbench, tmp_path, monkeypatch, kind):
+    result = mtbench("new", kind, "my_thing", "--directory", tmp_path)
+    monkeypatch.chdir(tmp_path / "mtbench-my-thing")
+    commands = re.findall(r"^  mtbench (.*)$", result.stdout, re.MULTILINE)
+    assert [command.split()[0] for command in commands] == ["run", "report"]
+    dry = mtbench(*commands[0].split(), "--dry-run")
+    assert dry.exit_code == 0, dry.output
+    # There is no store yet, which is said once plugin file and names are known.
+    assert "mtbench run --out results/default" in mtbench(*commands[1].split()).stderr
+    assert "--plugin mtbench_my_thing.py" in result.stdout
 
 
 @pytest.mark.parametrize("dataset", [SharedOneVsAll, OwnRegression, OwnMulticlass])

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from mtbench.cli import main
 from mtbench.contracts.trials import Status
 from mtbench.store import Store
+from mtbench.testing.problems import OwnRegression
 
 
 @pytest.fixture
@@ -133,6 +134,41 @@ def test_store_verify_names_bad_files_and_fails(store_path):
     assert result.exit_code == 1
     assert result.stdout == "3 files checked, 1 bad.\n"
     assert path.name in result.stderr
+
+
+PLUGIN = """
+from mtbench import Metric, hookimpl
+from mtbench.metrics import metric
+from mtbench.testing.problems import OwnRegression
+
+def twice(problem, part, predictions):
+    return 2 * metric("mae").values(problem, part, predictions)
+
+@hookimpl
+def mtbench_metrics():
+    return [Metric("twice", "twice the error", False, True, twice)]
+
+@hookimpl
+def mtbench_datasets():
+    return [OwnRegression]
+"""
+
+
+def test_metrics_of_plugin_files_are_computed_from_kept_predictions(results_store, outcome, tmp_path):
+    (tmp_path / "plugin.py").write_text(PLUGIN)
+    content = OwnRegression().content_hash(tmp_path, None)
+    cell = results_store.cell("stl", OwnRegression.name, content=content, options={})
+    result = results_store.result(cell, [outcome()], {})
+    result.predictions["test"] = OwnRegression().load(tmp_path, 0, None).parts["test"].labels[None] + 3
+    Store.create(results_store.path).publish_stack(result)
+    words = ["report", results_store.path, "--format", "json", "--plugin", tmp_path / "plugin.py", "--metrics"]
+    found = invoke(*words, "twice, mae")
+    rows = json.loads(found.stdout)["other_metrics"]
+    assert {row["metric"]: row["mean"] for row in rows} == pytest.approx({"twice": 6, "mae": 3}, rel=1e-5)
+    assert all(row["from_predictions"] for row in rows)
+    unknown = invoke(*words, "twise")
+    assert (unknown.exit_code, unknown.stdout) == (1, "")
+    assert unknown.stderr.startswith("Error: Unknown metric 'twise'. Did you mean 'twice'?")
 
 
 def test_reporting_imports_neither_torch_nor_plugins(store_path):
