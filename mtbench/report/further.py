@@ -8,7 +8,7 @@ Shapes: R trials of a stack, T tasks, n rows of a part, O or C outputs of a row.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,12 @@ from mtbench.contracts.dataset import Dataset
 from mtbench.contracts.trials import StackResult, canonical
 from mtbench.errors import DataError, MtbenchError
 from mtbench.metrics import Metric
-from mtbench.plan.cells import TrialRow
-from mtbench.plugins.loading import is_known_by_content, load_split
-from mtbench.plugins.sources import describe_fault
 from mtbench.report.entries import Entry
 from mtbench.report.kept import results_of
+from mtbench.report.problems import ByTrial, problems_of, values_of
 from mtbench.store.scan import StackColumns
 from mtbench.store.store import Store
-from mtbench.tasks import Array, Problem
-from mtbench.tasks.fingerprint import fingerprint
-
-ByTrial = dict[str, Array]
-"""Arrays by id of a trial."""
+from mtbench.tasks import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,13 +141,16 @@ def _compute(
     """
     wanted = {trial for own in predictions.values() for trial in own}
     trials = [t for entry in members for t in entry.selected.final if t.candidate.id in wanted]
+    if not trials:
+        return
     refused: set[str] = set()
-    for problem in _problems(members[0], trials, further):
+    dataset = further.dataset(members[0].cell.dataset)()
+    for problem in problems_of(trials, members[0].cell, dataset, further.root):
         here = {t.candidate.id for t in trials if t.candidate.split == problem.split}
         for name in (name for name in predictions if name not in refused):
             own = {trial: values for trial, values in predictions[name].items() if trial in here}
             try:
-                computed.values.setdefault(name, {}).update(_values(name, further.metrics[name], problem, own))
+                computed.values.setdefault(name, {}).update(values_of(further.metrics[name], problem, _part(name), own))
             except DataError as error:
                 refused.add(name)
                 computed.lacks.append(str(error))
@@ -162,61 +159,6 @@ def _compute(
         for name in (name for name in predictions if name not in refused):
             if mine and mine <= predictions[name].keys():
                 computed.shown.setdefault(entry.cell.key, {})[name] = True
-
-
-def _problems(entry: Entry, trials: Sequence[TrialRow], further: Further) -> Iterator[Problem]:
-    """The splits of trials, one by one, each the same as what they were trained on.
-
-    Raises:
-        MtbenchError: There is no such data set, or it gives something else.
-    """
-    if not trials:
-        return
-    dataset, cell = further.dataset(entry.cell.dataset)(), entry.cell.cell
-    try:
-        options = dataset.Options(**cell["options"])
-    except TypeError:
-        raise DataError(f"{dataset.name} has other options than {', '.join(cell['options'])}.") from None
-    for split in sorted({trial.candidate.split for trial in trials}):
-        problem = load_split(dataset, further.root, split, options)
-        recorded = [trial.stack.content.get(split) for trial in trials if trial.candidate.split == split]
-        found = fingerprint(problem)
-        same = all(content is None or found.is_like(content) for content in recorded)
-        if None in recorded:
-            same = same and _declares(dataset, options, cell, further.root)
-        if not same:
-            raise DataError(f"split {split} of {dataset.name} is not what the trials of this store were trained on.")
-        yield problem
-
-
-def _declares(dataset: Dataset, options: Any, cell: Mapping[str, Any], root: Path) -> bool:
-    """Whether a data set says that it is the one of a cell, of which no trial tells what it was trained on."""
-    same = dataset.version == cell["dataset_version"] and not is_known_by_content(dataset)
-    return same and dataset.content_hash(root, options) == cell["content"]
-
-
-def _values(name: str, metric: Metric, problem: Problem, predictions: ByTrial) -> ByTrial:
-    """The values of each trial: [T], or [] of a joint metric.
-
-    Raises:
-        DataError: The metric needs other tasks or labels, or is at fault.
-    """
-    shape = (1, problem.n_tasks) if metric.per_task else (1,)
-    found: ByTrial = {}
-    for trial, own in predictions.items():
-        try:
-            values = metric.compute(problem, problem.parts[_part(name)], own[None])
-        except MtbenchError:
-            raise
-        except Exception as error:  # of a plugin
-            raise DataError(f"{problem.dataset}: metric '{name}' failed: {describe_fault(error)}") from error
-        if np.shape(values) != shape:
-            raise DataError(
-                f"{problem.dataset}: metric '{name}' must give values of shape {list(shape)}; found "
-                f"{list(np.shape(values))}."
-            )
-        found[trial] = values[0]
-    return found
 
 
 def _extended(stack: StackColumns, further: Further, computed: _Computed) -> StackColumns:
