@@ -153,7 +153,7 @@ def _fill(source: Traversable, target: Path, words: dict[str, str]) -> None:
             (target / name).write_text(Template(entry.read_text()).substitute(words))
 
 
-_TRIALS = {
+_COMMANDS = {
     "method": ("run --plugin {file} --methods stl,{name} --datasets digits --splits 2", "report"),
     "fit_method": ("run --plugin {file} --methods stl,{name} --datasets digits --splits 2", "report"),
     "weighting": (
@@ -173,7 +173,7 @@ def _announce(kind: str, name: str, target: Path) -> None:
     (file,) = target.glob("*.py")
     say(f"Wrote {target}. To see it at work:")
     say(f"  cd {target}")
-    for command in _TRIALS[kind]:
+    for command in _COMMANDS[kind]:
         say(f"  mtbench {command.format(file=file.name, name=name)}")
     say("To install it, and to run its tests:")
     say("  python -m pip install -e '.[test]' && python -m pytest")

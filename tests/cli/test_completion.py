@@ -56,6 +56,7 @@ def test_commands_that_read_a_store_offer_what_it_has(results_store, outcome):
     assert values(["report", store, "--methods"], "nn,h") == ["nn,hard_sharing", "nn,hard_sharing+uw"]
     assert values(["report", store, "--baseline"], "") == ["hard_sharing", "hard_sharing+uw", "nn"]
     assert values(["report", store, "--datasets"], "") == ["school"]
+    assert values(["report", store, "--metrics"], "rmse,a") == ["rmse,auc"]
     assert values(["show-transfer", store], "") == ["hard_sharing", "hard_sharing+uw", "nn"]
     assert values(["show-weights", store], "") == ["hard_sharing+uw"]
     assert values(["show-weights", store, "hard_sharing+uw"], "") == ["school"]
