@@ -13,6 +13,7 @@ from mtbench.report.text import as_text
 ROW_KEYS = [
     "method", "dataset", "metric", "mean", "ci95", "n_splits", "n_trials", "n_failed", "selection", "train_seconds",
     "n_parameters", "draws", "refit", "mean_without_refit", "gain", "reason", "weighting",
+    "from_predictions",
 ]  # fmt: skip
 
 
@@ -197,7 +198,7 @@ def test_a_table_without_weightings_is_what_it_was(results_store, outcome, weigh
         assert "weighting" not in write(board)
 
 
-def test_csv_and_json_name_the_weighting_last_and_the_method_in_full(weighted):
+def test_csv_and_json_name_the_weighting_and_the_method_in_full(weighted):
     rows = {(row["method"], row["dataset"]): row["weighting"] for row in json.loads(as_json(weighted))["leaderboard"]}
     assert rows == {
         ("stl", "mnist"): None,
@@ -206,9 +207,8 @@ def test_csv_and_json_name_the_weighting_last_and_the_method_in_full(weighted):
         ("hard_sharing+uw", "school"): "uw",
         ("hard_sharing+a_b", "school"): "a_b",
     }
-    head, *lines = csv.reader(io.StringIO(as_csv(weighted)))
-    assert head[-1] == "weighting"
-    assert {(line[0], line[1]): line[-1] or None for line in lines} == rows
+    lines = csv.DictReader(io.StringIO(as_csv(weighted)))
+    assert {(line["method"], line["dataset"]): line["weighting"] or None for line in lines} == rows
 
 
 def test_tables_by_task_name_methods_in_full(weighted):
