@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+import shlex
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -172,7 +173,7 @@ _COMMANDS = {
 def _announce(kind: str, name: str, target: Path) -> None:
     (file,) = target.glob("*.py")
     say(f"Wrote {target}. To see it at work:")
-    say(f"  cd {target}")
+    say(f"  cd {shlex.quote(str(target))}")
     for command in _COMMANDS[kind]:
         say(f"  mtbench {command.format(file=file.name, name=name)}")
     say("To install it, and to run its tests:")

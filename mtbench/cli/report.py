@@ -110,6 +110,10 @@ def report(
     from mtbench.report.reading import read
     from mtbench.report.text import as_text
 
+    if plugin_files and not metrics:
+        raise click.UsageError(
+            "--plugin is for the files of --metrics, and of the data sets that they are computed on."
+        )
     further = _further(metrics, plugin_files, root) if metrics else None
     _, board = read(directory, rule, methods, datasets, baseline, further)
     if format_ == "table":

@@ -166,6 +166,7 @@ def test_metrics_of_plugin_files_are_computed_from_kept_predictions(results_stor
     rows = json.loads(found.stdout)["other_metrics"]
     assert {row["metric"]: row["mean"] for row in rows} == pytest.approx({"twice": 6, "mae": 3}, rel=1e-5)
     assert all(row["from_predictions"] for row in rows)
+    assert "--plugin is for the files of --metrics" in invoke(*words[:-1]).stderr
     unknown = invoke(*words, "twise")
     assert (unknown.exit_code, unknown.stdout) == (1, "")
     assert unknown.stderr.startswith("Error: Unknown metric 'twise'. Did you mean 'twice'?")
