@@ -9,6 +9,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from mtbench.errors import MtbenchError
+from mtbench.plan.search import FEWEST
 from mtbench.plugins.names import known_names
 
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
@@ -63,6 +64,11 @@ def complete_datasets(ctx: click.Context, param: click.Parameter, incomplete: st
 def complete_metrics(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """A list of metrics, joined by commas."""
     return _continuing(known_names().metrics, incomplete)
+
+
+def complete_search(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Kinds of searches; those of N settings up to the number."""
+    return _starting(["default", "grid", *(f"{kind}:" for kind in FEWEST)], incomplete)
 
 
 def complete_stored_method(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

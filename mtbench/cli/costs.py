@@ -19,7 +19,7 @@ class Spent:
     """What ended stacks of a cell's phase have taken."""
 
     seconds: float = 0.0
-    n_trials: int = 0
+    n_trials: float = 0.0
     n_stacks: int = 0
 
 
@@ -30,7 +30,7 @@ class Work:
     method: str
     dataset: str
     kind: str
-    open: dict[str, int] = field(default_factory=lambda: {SEARCH: 0, REFIT: 0})
+    open: dict[str, float] = field(default_factory=lambda: {SEARCH: 0, REFIT: 0})
     spent: dict[str, Spent] = field(default_factory=lambda: {SEARCH: Spent(), REFIT: Spent()})
     steps: float | None = None
 
@@ -43,14 +43,14 @@ class Costs:
         running: By cell and phase, worker-seconds and trials of running stacks as expected: told where none ended.
     """
 
-    def __init__(self, cells: Mapping[str, Work], running: Mapping[tuple[str, str], tuple[float, int]]) -> None:
+    def __init__(self, cells: Mapping[str, Work], running: Mapping[tuple[str, str], tuple[float, float]]) -> None:
         self._cells = cells
         self._known: dict[tuple[str, str], float] = {}
         for key, work in cells.items():
             for phase, spent in work.spent.items():
                 seconds, n_trials = spent.seconds, spent.n_trials
                 if not n_trials:
-                    seconds, n_trials = running.get((key, phase), (0.0, 0))
+                    seconds, n_trials = running.get((key, phase), (0.0, 0.0))
                 if n_trials:
                     self._known[key, phase] = max(seconds / n_trials, 1e-9)
 
@@ -75,7 +75,7 @@ class Costs:
             search = self.of(key, SEARCH)
         return search * self._refit_factor(key)
 
-    def usual_size(self, key: str, phase: str, n_trials: int) -> float:
+    def usual_size(self, key: str, phase: str, n_trials: float) -> float:
         """Trials per stack of a cell's phase; all that are open where none was trained."""
         spent = self._cells[key].spent[phase]
         return spent.n_trials / spent.n_stacks if spent.n_stacks else float(n_trials)

@@ -37,7 +37,7 @@ class _Active:
     @classmethod
     def of(cls, stack: Stack, in_epochs: bool) -> _Active:
         """A stack that was just handed out, of a method that trains in epochs or does not."""
-        # A refit trains for the epochs that its search found best.
+        # At a rung a trial trains for its epochs, in a refit for those that its search found best.
         epochs = [stack.cell.recipe.max_epochs if t.epochs is None else t.epochs for t in stack.trials]
         return cls(max(epochs) if in_epochs else 0)
 
@@ -51,6 +51,9 @@ class _Cell:
         in_epochs: Whether its method trains in epochs.
         phase: That of the last event.
         planned: Trials by phase: as planned until the phase begins, then as found.
+        rounds: Rounds of its search: settings, and the share of a full training that a trial is trained for.
+        n_rounds: Rounds that have begun.
+        over: Trials that came to an end by phase, in full trainings.
         n_done: Trials that came to an end, before this run or in it.
         n_failed: Trials that did not.
         n_measured: Groups of trials whose stack size is being measured.
@@ -62,11 +65,32 @@ class _Cell:
     in_epochs: bool = True
     phase: str = "waiting"
     planned: dict[str, int] = field(default_factory=dict)
+    rounds: list[tuple[int, float]] = field(default_factory=list)
+    n_rounds: int = 0
+    over: dict[str, float] = field(default_factory=lambda: {SEARCH: 0.0, REFIT: 0.0})
     n_done: int = 0
     n_failed: int = 0
     n_measured: int = 0
     skipped: bool = False
     active: dict[str, _Active] = field(default_factory=dict)
+
+    def begin(self, phase: str, n_trials: int, n_done: int) -> float:
+        """Takes in that a round of the search, or the refit, begins; what is left of the phase, in full trainings.
+
+        Args:
+            phase: Which of the two.
+            n_trials: Trials of the phase, with rounds to come.
+            n_done: Trials of this round that are over already.
+        """
+        share = mean = 1.0
+        if phase == SEARCH and self.rounds:
+            share = self.rounds[min(self.n_rounds, len(self.rounds) - 1)][1]
+            mean = sum(n * part for n, part in self.rounds) / sum(n for n, _ in self.rounds)
+            self.n_rounds += 1
+        self.phase, self.planned[phase] = phase, n_trials
+        self.n_done += n_done
+        self.over[phase] += n_done * share
+        return n_trials * mean - self.over[phase]
 
 
 @dataclass(frozen=True)
@@ -122,13 +146,11 @@ class Counts:
             self._expect(cell)
 
     def planned(self, cell: PlannedCell, phase: str, n_trials: int, n_done: int) -> None:
-        """A cell's phase has so many trials, of which so many are in the store already."""
+        """A round of a cell's search, or its refit, begins; see `RunListener`."""
         with self._lock:
             mine = self._cells.get(cell.cell.key) or self._expect(cell)
-            mine.phase, mine.skipped = phase, cell.skipped is not None
-            mine.planned[phase] = n_trials
-            mine.n_done += n_done
-            self._forecast.expect(cell.cell.key, phase, n_trials - n_done)
+            mine.skipped = cell.skipped is not None
+            self._forecast.expect(cell.cell.key, phase, mine.begin(phase, n_trials, n_done))
 
     def measuring(self, cell: PlannedCell, under_way: bool) -> None:
         """Stack sizes of a cell begin to be measured, or have been."""
@@ -147,8 +169,7 @@ class Counts:
         with self._lock:
             mine = self._cells[stack.cell.key]
             mine.active[stack.id] = _Active.of(stack, mine.in_epochs)
-            n_trials = len(stack.trials)
-            self._forecast.started(stack.id, stack.cell.key, _phase(stack), n_trials, self._clock())
+            self._forecast.started(stack.id, stack.cell.key, _phase(stack), _trainings(stack), self._clock())
 
     def reached(self, stack: Stack, epoch: int, n_active: int) -> None:
         """A stack reached an epoch."""
@@ -164,7 +185,8 @@ class Counts:
             active = mine.active.pop(stack.id, None)
             share = active.share if active is not None else None
             key, now = stack.cell.key, self._clock()
-            self._forecast.ended(stack.id, key, _phase(stack), len(stack.trials), now, share)
+            mine.over[_phase(stack)] += _trainings(stack)
+            self._forecast.ended(stack.id, key, _phase(stack), _trainings(stack), now, share)
             n_failed = sum(status not in (Status.FINISHED, Status.SKIPPED) for status in statuses)
             if not mine.skipped:
                 mine.n_done += len(statuses) - n_failed
@@ -195,14 +217,22 @@ class Counts:
             self._forecast.add(key, cell.cell.method, cell.cell.dataset, cell.method.kind)
             if cell.skipped is None:
                 n_places = len(cell.splits) * cell.seeds
-                mine.planned = {SEARCH: n_places * len(cell.settings), REFIT: n_places if cell.refit else 0}
-                for phase, n_trials in mine.planned.items():
-                    self._forecast.expect(key, phase, n_trials)
+                most = cell.cell.recipe.max_epochs
+                mine.rounds = [(size.n_settings, (size.epochs or most) / most) for size in cell.search.sizes]
+                mine.planned = {SEARCH: cell.n_trials, REFIT: n_places if cell.refit else 0}
+                self._forecast.expect(key, SEARCH, n_places * sum(n * share for n, share in mine.rounds))
+                self._forecast.expect(key, REFIT, mine.planned[REFIT])
         return self._cells[key]
 
 
 def _phase(stack: Stack) -> str:
-    return SEARCH if stack.trials[0].epochs is None else REFIT
+    return REFIT if stack.trials[0].phase == "refit" else SEARCH
+
+
+def _trainings(stack: Stack) -> float:
+    """A stack's trials, in full trainings: at a rung of a search each is a part of one."""
+    most = stack.cell.recipe.max_epochs
+    return sum((t.epochs or most) / most if t.rung else 1.0 for t in stack.trials)
 
 
 def _line(mine: _Cell) -> Line:

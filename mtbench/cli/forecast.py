@@ -1,4 +1,7 @@
-"""How long a run will take yet, from what its stacks have taken so far. Refits to come are counted from the plan."""
+"""How long a run will take yet, from what its stacks have taken so far. Refits to come are counted from the plan.
+
+Trials are counted in full trainings: one that is trained for a part of its epochs only is that part of a trial.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from dataclasses import dataclass
 from mtbench.cli.costs import SEARCH, Costs, Work
 
 _SURE_FROM = 0.05  # share of a stack's epochs from which its own pace is believed
+_NOTHING = 1e-9  # trials that rounding leaves
 _LONG = 5.0  # seconds of a stack from which its last progress tells how far it trained
 
 
@@ -18,7 +22,7 @@ class _Running:
 
     key: str
     phase: str
-    n_trials: int
+    n_trials: float
     since: float
 
 
@@ -35,7 +39,7 @@ class Forecast:
         """A cell of the run. `kind` is that of its method: of two kinds, costs say little of each other."""
         self._cells.setdefault(key, Work(method, dataset, kind))
 
-    def expect(self, key: str, phase: str, n_trials: int) -> None:
+    def expect(self, key: str, phase: str, n_trials: float) -> None:
         """So many trials of a cell's phase are to be trained yet."""
         self._cells[key].open[phase] = n_trials
 
@@ -44,12 +48,14 @@ class Forecast:
         if math.isfinite(seconds) and seconds > 0:
             self._cells[key].steps = seconds
 
-    def started(self, stack_id: str, key: str, phase: str, n_trials: int, now: float) -> None:
+    def started(self, stack_id: str, key: str, phase: str, n_trials: float, now: float) -> None:
         """A worker has a stack from now on."""
         self._running[stack_id] = _Running(key, phase, n_trials, now)
         self._most_at_once = max(self._most_at_once, len(self._running))
 
-    def ended(self, stack_id: str, key: str, phase: str, n_trials: int, now: float, share: float | None = None) -> None:
+    def ended(
+        self, stack_id: str, key: str, phase: str, n_trials: float, now: float, share: float | None = None
+    ) -> None:
         """A stack is over, whoever trained it; it had trained this share of its epochs."""
         work = self._cells[key]
         work.open[phase] = max(work.open[phase] - n_trials, 0)
@@ -81,20 +87,20 @@ class Forecast:
             longest = max(longest, min(n_trials, costs.usual_size(key, phase, n_trials)) * cost)
         return max(total / self._most_at_once, longest)
 
-    def _queued(self) -> Iterable[tuple[str, str, int]]:
+    def _queued(self) -> Iterable[tuple[str, str, float]]:
         """Trials that no worker has yet."""
-        held: dict[tuple[str, str], int] = {}
+        held: dict[tuple[str, str], float] = {}
         for stack in self._running.values():
             held[stack.key, stack.phase] = held.get((stack.key, stack.phase), 0) + stack.n_trials
         for key, work in self._cells.items():
             for phase, n_open in work.open.items():
                 n_trials = n_open - held.get((key, phase), 0)
-                if n_trials > 0:
+                if n_trials > _NOTHING:
                     yield key, phase, n_trials
 
-    def _pace(self, now: float, shares: Mapping[str, float]) -> dict[tuple[str, str], tuple[float, int]]:
+    def _pace(self, now: float, shares: Mapping[str, float]) -> dict[tuple[str, str], tuple[float, float]]:
         """Worker-seconds and trials of running stacks, as their progress lets one expect, by cell and phase."""
-        found: dict[tuple[str, str], tuple[float, int]] = {}
+        found: dict[tuple[str, str], tuple[float, float]] = {}
         for stack_id, stack in self._running.items():
             total = self._projected(stack, now, shares.get(stack_id))
             if total is not None:

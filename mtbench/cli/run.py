@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from mtbench.cli.completion import complete_datasets, complete_methods
+from mtbench.cli.completion import complete_datasets, complete_methods, complete_search
 from mtbench.cli.lists import ListsWithBlanks, split_list
 from mtbench.cli.options import by_dataset, data_option, pairs, plugin_option, plugins_with_warnings
 from mtbench.cli.terminal import say, warn
@@ -37,7 +37,10 @@ _INTERRUPTED = 130
 @click.option(
     "--search",
     metavar="KIND",
-    help="default (one setting), grid, or random:N (N settings, the first being the defaults).  [default: default]",
+    shell_complete=complete_search,
+    help="default (one setting), grid, random:N (N settings, the first being the defaults), tpe:N (N settings in "
+    "rounds, later ones where earlier ones did well; needs mtbench[optuna]), or halving:N (N settings a little, the "
+    "better half twice as long, and so on).  [default: default]",
 )
 @click.option("--set", "settings", multiple=True, metavar="METHOD.PARAM=V1,V2", help="Values of a hyperparameter.")
 @click.option("--recipe", multiple=True, metavar="DATASET.FIELD=V", help="Changes a data set's recipe.")
@@ -64,6 +67,8 @@ def run(study_file: Path | None, root: Path, plugin_files: tuple[Path, ...], dry
     Examples:
       mtbench run --methods stl,mt_nn,amtfl --datasets digits
       mtbench run --methods stl,amtl --datasets school --search random:25 --refit --out results/school
+      mtbench run --methods nn,mt_nn --datasets digits --search tpe:25
+      mtbench run --methods nn,mt_nn --datasets digits --search halving:64
       mtbench run --methods amtfl --datasets digits --set amtfl.alpha=0.1,0.01 --recipe digits.max_epochs=20
       mtbench run study.toml --dry-run
     """
@@ -196,18 +201,21 @@ def _counted(summary: Summary) -> dict[tuple[str, str, str], int]:
 
 def _show_plan(cells: Sequence[PlannedCell], study: Study) -> None:
     from mtbench.cli.tables import print_table
-    from mtbench.store import Store
+    from mtbench.plan.rounds import SearchRounds, validation_results
+    from mtbench.store import Store, scan
 
-    exists = (study.out / "store.json").exists()
-    finished = Store.open(study.out).finished_ids() if exists else set()
+    store = Store.open(study.out) if (study.out / "store.json").exists() else None
+    finished = store.finished_ids() if store else set()
+    stacks = scan(store).stacks if store else []
     rows = []
     for cell in cells:
-        trials = cell.trials()
-        missing = "skipped" if cell.skipped else str(sum(trial.id not in finished for trial in trials))
+        missing = "skipped"
+        if cell.skipped is None:
+            missing = str(SearchRounds(cell).missing(finished, validation_results(cell, stacks)))
         refits = str(len(cell.splits) * cell.seeds) if cell.refit and not cell.skipped else "none"
-        place = [str(len(cell.splits)), str(cell.seeds), str(len(cell.settings))]
+        place = [str(len(cell.splits)), str(cell.seeds), str(cell.search.n_settings)]
         rows.append(
-            [cell.cell.method, cell.cell.dataset, *place, str(len(trials)), missing, refits, cell.skipped or ""]
+            [cell.cell.method, cell.cell.dataset, *place, str(cell.n_trials), missing, refits, cell.skipped or ""]
         )
     columns = ["method", "dataset", "splits", "seeds", "settings", "trials", "missing", "refits", "reason"]
     print_table(columns, rows, f"Store {study.out}")

@@ -82,7 +82,8 @@ def list_(directory: Path) -> None:
         phases = Counter(trial.phase for trial in cell.trials)
         method, dataset = named[cell.key]
         size = in_bytes(sum(sizes.get(path, 0) for path in stacks))
-        rows.append([method, dataset, str(len(stacks)), size, str(phases["search"]), str(phases["refit"]), listed])
+        searched = str(phases["search"] + phases["rung"])
+        rows.append([method, dataset, str(len(stacks)), size, searched, str(phases["refit"]), listed])
     if rows:
         print_table(["method", "data set", "stacks", "bytes", "search", "refit", "trials"], rows)
     n_trials = sum(len(cell.trials) for cell in cells)

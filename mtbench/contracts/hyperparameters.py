@@ -54,12 +54,12 @@ class Range:
             value = math.exp(math.log(self.low) + u * (math.log(self.high) - math.log(self.low)))
         else:
             value = self.low + u * (self.high - self.low)
-        return round(value) if kind is int else _digits(value)
+        return round(value) if kind is int else six_digits(value)
 
     def scaled(self, unit: float) -> Range:
         """The range with all values multiplied by `unit`."""
-        low, high = (None if end is None else _digits(end * unit) for end in (self.low, self.high))
-        return dataclasses.replace(self, grid=tuple(_digits(float(v) * unit) for v in self.grid), low=low, high=high)
+        low, high = (None if end is None else six_digits(end * unit) for end in (self.low, self.high))
+        return dataclasses.replace(self, grid=tuple(six_digits(float(v) * unit) for v in self.grid), low=low, high=high)
 
     def cut(self, most: int) -> Range:
         """The range with the values of its list above `most` replaced by `most`."""
@@ -68,7 +68,7 @@ class Range:
         return dataclasses.replace(self, grid=grid, complete=max(numbers) >= most)
 
 
-def _digits(value: float) -> float:
+def six_digits(value: float) -> float:
     """Six of them: values are read by people, and are part of a trial's identity."""
     return float(f"{value:.6g}")
 
@@ -94,7 +94,8 @@ def tunable(
     Args:
         default: Its value in draw 0 of every search.
         grid: Values of `--search grid`. Defaults to `choices`, else to the default alone.
-        low: Lower end of `--search random:N`; without it (and `high`) values are drawn from the grid.
+        low: Lower end of what `--search random:N`, and all that search like it, draw from; without it (and `high`)
+            values are drawn from the grid.
         high: Upper end.
         log: Draw evenly on the logarithmic scale.
         minimum: Smallest value that makes sense; below it a setting is refused. None for no bound.
@@ -170,7 +171,7 @@ class Hyperparameter:
             return self
         if self.per:
             unit = scale.units[self.per]
-            default = _digits(float(self.default) * unit)
+            default = six_digits(float(self.default) * unit)
             return dataclasses.replace(self, default=default, range=self.range.scaled(unit), per="")
         most = scale.counts[self.up_to]
         return dataclasses.replace(self, default=min(int(self.default), most), range=self.range.cut(most), up_to="")

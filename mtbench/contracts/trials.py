@@ -59,6 +59,10 @@ FINAL = (Status.FINISHED, Status.DIVERGED, Status.SKIPPED)
 """Statuses that training again would only repeat; a later run tries the others again."""
 
 
+PHASES = ("search", "rung", "refit")
+"""What a trial is for: a setting of a search trained in full, or at a rung of one, or a selected setting again."""
+
+
 def canonical(record: object) -> str:
     """JSON with one way to write each value, so that equal records have equal hashes."""
     return json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
@@ -130,7 +134,10 @@ class Trial:
         params: Hyperparameters, complete; gradient methods' include the learning rate.
         split: Split of the data set.
         seed: Seed of initialisation and batch order.
-        epochs: None in a search; in a refit on training + validation rows, the epochs to train (0 for solvers).
+        epochs: None in a search; at a rung of one, and in a refit on training + validation rows, the epochs to train (0
+            for solvers).
+        rung: Whether it is trained so far only to find out whether it is worth going on with: at a rung of a successive
+            halving. Such a trial is no result of its setting, and selection never sees it.
     """
 
     cell: Cell
@@ -138,17 +145,19 @@ class Trial:
     split: int
     seed: int
     epochs: int | None = None
+    rung: bool = False
 
     @property
     def phase(self) -> str:
-        """Either "search" or "refit"."""
-        return "search" if self.epochs is None else "refit"
+        """One of `PHASES`."""
+        return "rung" if self.rung else "search" if self.epochs is None else "refit"
 
     @cached_property
     def identity(self) -> str:
         """Canonical JSON of all that the result depends on."""
         own = {"params": dict(self.params), "split": self.split, "seed": self.seed, "epochs": self.epochs}
-        return canonical({**self.cell.identity, **own})
+        rung = {"rung": True} if self.rung else {}  # left out of all others, whose identities are older
+        return canonical({**self.cell.identity, **own, **rung})
 
     @cached_property
     def id(self) -> str:
@@ -170,6 +179,7 @@ class Trial:
             record = json.loads(text)
             found = record.pop("format")
             own = {name: record.pop(name) for name in ("params", "split", "seed", "epochs")}
+            own["rung"] = record.pop("rung", False)
             cell = Cell(**{**record, "recipe": Recipe(**record["recipe"])})
             trial = cls(known if known is not None and known.key == cell.key else cell, **own)
             same = found == IDENTITY_FORMAT and trial.identity == text

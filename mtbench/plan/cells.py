@@ -96,8 +96,13 @@ class CellResults:
 
     @cached_property
     def search(self) -> tuple[TrialRow, ...]:
-        """Its search trials, without those skipped."""
+        """Its search trials that had the whole budget, without those skipped."""
         return tuple(t for t in self.trials if t.phase == "search" and t.status is not Status.SKIPPED)
+
+    @cached_property
+    def rungs(self) -> tuple[TrialRow, ...]:
+        """Those of its search that were to show whether they are worth going on with."""
+        return tuple(t for t in self.trials if t.phase == "rung")
 
     @cached_property
     def refits(self) -> Mapping[tuple[Setting, int, int], tuple[TrialRow, ...]]:
@@ -116,9 +121,9 @@ class CellResults:
 
     @cached_property
     def draws(self) -> Mapping[int, int]:
-        """Settings the search tried in each split, failed ones included."""
+        """Settings the search tried in each split, failed ones and those that left at a rung included."""
         tried: dict[int, set[Setting]] = {}
-        for candidate in self.candidates:
+        for candidate in (*self.candidates, *(trial.candidate for trial in self.rungs)):
             tried.setdefault(candidate.split, set()).add(candidate.setting)
         return {split: len(settings) for split, settings in sorted(tried.items())}
 

@@ -16,12 +16,13 @@ from mtbench.contracts.method import Method
 from mtbench.contracts.recipe import Recipe
 from mtbench.contracts.scale import PLAIN, Scale, scale_of
 from mtbench.contracts.scoring import check_scoring
-from mtbench.contracts.seeds import seed_from
 from mtbench.contracts.trials import LEARNING_RATE, WITH, Cell, Trial
 from mtbench.contracts.values import Value
 from mtbench.contracts.weighted import of_weighting, plain_name
 from mtbench.errors import StudyError, UnknownName
-from mtbench.plan.search import own_range, searched, settings
+from mtbench.plan.ranges import own_range, searched
+from mtbench.plan.search import Search, Setting, listed, parse_search
+from mtbench.plan.searches import check_search, search_of
 from mtbench.plugins.loading import content_hash, content_splits, load_split
 from mtbench.tasks import Problem
 from mtbench.tasks.fingerprint import Fingerprint, fingerprint
@@ -40,7 +41,7 @@ class PlannedCell:
         method: The method.
         dataset: The data set.
         options: The data set's options.
-        settings: Hyperparameters to try, draw 0 first.
+        search: Which hyperparameters to try.
         splits: Splits to train on.
         seeds: Seeds per split.
         refit: Whether the selected setting is trained again on training and validation rows.
@@ -49,14 +50,15 @@ class PlannedCell:
         skipped: Why the method cannot train here, or None.
         recipe_changes: Recipe fields the user changed.
         base: The cell that is trained first, once per split and seed, for this one's trials to start from its backbone.
-        ranges: Where the search looks for what it varies, as `mtbench.plan.search.searched` has it.
+        ranges: Where the search looks for what it varies, as `mtbench.plan.ranges.searched` has it.
+        together: Whether one setting is selected for all splits, so that the search compares over all of them.
     """
 
     cell: Cell
     method: Method
     dataset: Dataset
     options: Any
-    settings: Sequence[Mapping[str, Value]]
+    search: Search
     splits: Sequence[int]
     seeds: int
     refit: bool
@@ -66,9 +68,25 @@ class PlannedCell:
     recipe_changes: Mapping[str, object]
     base: PlannedCell | None = None
     ranges: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    together: bool = False
+
+    @property
+    def settings(self) -> Sequence[Setting]:
+        """Settings that are tried in any case, draw 0 first."""
+        return self.search.known
+
+    @property
+    def n_trials(self) -> int:
+        """Trials of the whole search, as planned."""
+        return len(self.splits) * self.seeds * sum(size.n_settings for size in self.search.sizes)
+
+    @property
+    def places(self) -> dict[str, Sequence[int]]:
+        """Where results of settings are compared, by name: splits alone, or all splits together."""
+        return {"all": self.splits} if self.together else {f"split {split}": [split] for split in self.splits}
 
     def trials(self) -> list[Trial]:
-        """The trials of the search."""
+        """Full trainings of the settings that are known beforehand."""
         places = [(split, seed) for split in self.splits for seed in range(self.seeds)]
         return [Trial(self.cell, s, split, seed) for split, seed in places for s in self.settings]
 
@@ -109,6 +127,7 @@ def plan_cells(study: Study, plugins: Plugins, root: Path) -> list[PlannedCell]:
     methods = {name: plugins.method(name) for name in study.methods}
     datasets = {name: plugins.dataset(name) for name in study.datasets}
     _check_owners(study, methods, datasets)
+    check_search(study.search)
     return [
         _planned(study, plugins, method, loaded)
         for loaded in (_loaded(study, plugins, dataset(), root) for dataset in datasets.values())
@@ -194,7 +213,7 @@ def _base(study: Study, plugins: Plugins, loaded: _Loaded) -> PlannedCell:
         method,
         dataset,
         loaded.options,
-        [defaults],
+        listed([defaults]),
         range(len(loaded.shapes)),
         study.seeds,
         False,
@@ -208,13 +227,10 @@ def _base(study: Study, plugins: Plugins, loaded: _Loaded) -> PlannedCell:
 def _planned(study: Study, plugins: Plugins, method_class: type[Method], loaded: _Loaded) -> PlannedCell:
     method, dataset, recipe = method_class(), loaded.dataset, loaded.recipe
     known, fixed = _as_set(study, method, hyperparameters(method_class, recipe, loaded.scale))
-    search = study.search.partition(":")[0]
-    # What a method has with and without a weighting is drawn alike, so that the two differ in the weighting alone.
-    rng, apart = (_source(name, dataset) for name in (plain_name(method.name), method.name))
-    found = settings(known, search, study.n_draws, rng, fixed, dict.fromkeys(of_weighting(method), apart))
+    search = search_of(study.search, method, dataset, recipe, known, fixed)
     refit = recipe.refit if study.refit is None else study.refit
     # Where one setting is tried and nothing is refitted, the search's own trials are the final ones.
-    if len(found) == 1 and not refit and recipe.keep == "final":
+    if len(search.known) == 1 and not refit and recipe.keep == "final":
         recipe = dataclasses.replace(recipe, keep="all")
     cell = _identity(method, _distributions(plugins, method.name), loaded, recipe)
     base = loaded.base if method.in_epochs else None
@@ -225,7 +241,7 @@ def _planned(study: Study, plugins: Plugins, method_class: type[Method], loaded:
         method,
         dataset,
         loaded.options,
-        found,
+        search,
         range(len(loaded.shapes)),
         study.seeds,
         refit,
@@ -234,13 +250,9 @@ def _planned(study: Study, plugins: Plugins, method_class: type[Method], loaded:
         method.supports(loaded.problem.without_test(), recipe),
         loaded.changes,
         base,
-        searched(known, search, fixed),
+        searched(known, parse_search(study.search)[0], fixed),
+        study.selection == "across_splits",
     )
-
-
-def _source(method: str, dataset: Dataset) -> np.random.Generator:
-    """Where the random settings of a method on a data set come from."""
-    return np.random.default_rng(seed_from(method, dataset.name, "search"))
 
 
 def _distributions(plugins: Plugins, name: str) -> str:

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from mtbench.errors import StudyError
+from mtbench.plan.search import EXPECTED as EXPECTED_SEARCH
+from mtbench.plan.search import parse_search
 
 Scalar = bool | int | float | str
 
@@ -31,7 +33,7 @@ class Study(BaseModel):
         datasets: Names of data sets.
         splits: How many splits of each data set; None for each data set's own default.
         seeds: Seeds per split; they vary initialisation and batch order.
-        search: "default", "grid" or "random:N", N at most 10,000.
+        search: "default", "grid", "random:N", "tpe:N" or "halving:N"; see `mtbench.plan.search.parse_search`.
         refit: Train the selected setting again on training and validation rows; None for each recipe's default.
         selection: The rule that selects from validation results.
         stack_size: Trials per stack, or "auto".
@@ -52,7 +54,7 @@ class Study(BaseModel):
     datasets: list[str] = Field(min_length=1)
     splits: Annotated[int, Field(ge=1, strict=True)] | None = None
     seeds: int = Field(default=1, ge=1, strict=True)
-    search: str = Field(default="default", pattern=r"^(default|grid|random:([1-9][0-9]{0,3}|10000))$")
+    search: str = "default"
     refit: bool | None = None
     selection: Literal["per_split", "across_splits"] = "per_split"
     stack_size: Literal["auto"] | Annotated[int, Field(ge=1, strict=True)] = "auto"
@@ -70,6 +72,12 @@ class Study(BaseModel):
     @classmethod
     def _unique(cls, names: list[str]) -> list[str]:
         return list(dict.fromkeys(names))
+
+    @field_validator("search")
+    @classmethod
+    def _a_search(cls, text: str) -> str:
+        parse_search(text)
+        return text
 
     @field_validator("devices")
     @classmethod
@@ -91,14 +99,9 @@ class Study(BaseModel):
                 raise ValueError(f"at least one value for '{key}'")
         return values
 
-    @property
-    def n_draws(self) -> int:
-        """Settings of a random search, else 1."""
-        return int(self.search.partition(":")[2] or 1)
-
 
 _EXPECTED = {
-    "search": "default, grid or random:N with N from 1 to 10000",
+    "search": EXPECTED_SEARCH,
     "stack_size": "auto or a whole number, at least 1",
     "devices": "auto, cpu, cpu:N or a list such as cuda:0,cuda:1",
     "engine": "the name of an engine",

@@ -9,6 +9,7 @@ from typing import Any
 from mtbench.contracts.trials import Status
 from mtbench.report.edges import edges
 from mtbench.report.entries import Entry
+from mtbench.report.searches import ADAPTIVE, comparable_draws, in_words, searches
 from mtbench.report.valued_tasks import tasks_in_means
 from mtbench.tasks.fingerprint import Fingerprint
 
@@ -16,6 +17,7 @@ _ENVIRONMENT = {
     "torch": "versions of torch",
     "mtbench": "versions of mtbench",
     "git_commit": "commits of mtbench",
+    "optuna": "versions of Optuna",
     "dataset_plugin": "versions of the data set's plugin",
 }
 """Provenance that may move results slightly, and its name."""
@@ -81,10 +83,16 @@ def _values(members: Sequence[Entry], field: str) -> list[str]:
 
 def _unequal(dataset: str, members: Sequence[Entry]) -> Iterator[str]:
     """Methods of one table that did not get the same chances."""
-    draws = {e.method: sorted(set(e.cell.draws.values())) for e in members}
+    draws = {e.method: comparable_draws(e.cell) for e in members}
     if len({tuple(counts) for counts in draws.values()}) > 1 or any(len(counts) > 1 for counts in draws.values()):
         listed = ", ".join(f"{method} {_span(counts)}" for method, counts in draws.items())
         yield f"{dataset}: methods had different numbers of draws ({listed})."
+    kinds = {e.method: [found.kind for found in searches(e.cell)] for e in members}
+    if len({tuple(found) for found in kinds.values()}) > 1 and any(
+        set(found) & set(ADAPTIVE) for found in kinds.values()
+    ):
+        listed = ", ".join(f"{e.method} {in_words(e.cell) or 'unknown'}" for e in members)
+        yield f"{dataset}: methods were searched in different ways ({listed})."
     runs = {e.method: sorted({(c.split, c.seed) for c in e.cell.candidates}) for e in members}
     splits = {method: sorted({split for split, _ in found}) for method, found in runs.items()}
     if len({tuple(found) for found in splits.values()}) > 1:

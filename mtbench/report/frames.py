@@ -31,9 +31,9 @@ class Results:
     Attributes:
         trials: One row per trial: id, method, dataset, split, seed, phase, status, reason, a column "param.<name>"
             for each hyperparameter, best_epoch, validation (headline of the selection metric, NaN unless the trial
-            finished a search), selected, train_seconds, n_parameters (NaN where the method does not know), residual
-            and tolerance (how far from optimal its solver ended, and where it calls a problem solved; NaN where it does
-            not say), device, torch, file.
+            finished, and of refits), selected, train_seconds, n_parameters (NaN where the method does not know),
+            residual and tolerance (how far from optimal its solver ended, and where it calls a problem solved; NaN
+            where it does not say), device, torch, file.
         per_task: Test results of the selected trials: method, dataset, split, task, metric, value (mean over seeds).
         leaderboard: The rows of `mtbench report`, by the data sets' report metrics.
         other_metrics: As `leaderboard`, by the data sets' further metrics (`also_report`).

@@ -14,6 +14,7 @@ from mtbench.plan.cells import CellResults
 from mtbench.report.cautions import cautions
 from mtbench.report.entries import Entry, called, dataset_names, method_names
 from mtbench.report.intervals import mean_and_interval, paired
+from mtbench.report.searches import in_words
 
 BASELINES = ("stl", "stl_deep")
 """Single-task methods that gains are measured against: on each data set the first of them that has results there."""
@@ -46,10 +47,10 @@ class Row:
             has any.
         ci95: Half-width of the 95 % interval of that mean over splits; None for fewer than two.
         n_splits: Splits in the mean.
-        n_trials: Trials in the store, search and refits, without those skipped.
+        n_trials: Trials in the store, search with its rungs and refits, without those skipped.
         n_failed: Those of them that did not finish.
         selection: Name of the selection rule.
-        train_seconds: Training time per finished search trial.
+        train_seconds: Training time per finished search trial of the whole budget.
         n_parameters: Numbers learned, mean over the selected trials that say; None where none does.
         draws: Settings tried in each split (the fewest, where splits differ).
         refit: Whether `mean` is that of trials refitted on training and validation rows.
@@ -59,6 +60,7 @@ class Row:
         by_split: The values behind `mean`.
         higher_is_better: The metric's direction.
         title: The metric in words, with its unit.
+        search: How its settings were searched for, in words; "" where the store does not say.
         weighting: Name of the method's weighting; None for a method without one.
         from_predictions: Whether the report computed the metric itself, from predictions that the trials kept.
     """
@@ -82,6 +84,7 @@ class Row:
     by_split: Mapping[int, float] = field(repr=False)
     higher_is_better: bool
     title: str
+    search: str
     weighting: str | None
     from_predictions: bool
 
@@ -224,6 +227,7 @@ def _row(entry: Entry, metric: str, rule: str, baseline: Entry | None) -> Row:
         by_split=by_split,
         higher_is_better=cell.higher_is_better(metric),
         title=cell.title(metric),
+        search=in_words(cell),
         weighting=entry.weighting,
         from_predictions=cell.is_from_predictions(metric),
     )

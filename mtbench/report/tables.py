@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from mtbench.report.intervals import paired
 from mtbench.report.leaderboard import Leaderboard, Row, TaskRow
+from mtbench.report.searches import ADAPTIVE
 
 NOTHING = "-"
 
@@ -46,7 +47,7 @@ class Table:
 _LEAST = ("parameters", "s/trial", "trials")
 """Columns a narrow table does without first; further metrics and whether refits helped follow, then `_LAST`."""
 
-_LAST = ("splits", "draws", "failed")
+_LAST = ("splits", "search", "draws", "failed")
 """These say how far a score can be believed; only the gain is kept longer."""
 
 
@@ -124,8 +125,10 @@ def _leaderboard_table(rows: Sequence[Row], others: Sequence[Row]) -> Table:
         named = next(row for row in matching if row)
         values = [_estimate(row.mean, row.ci95) if row else None for row in matching]
         columns[_header(named)] = _texts(values, _decimals(values))
+    columns["splits"] = [str(row.n_splits) for row in rows]
+    if _adaptive(rows):
+        columns["search"] = [row.search or NOTHING for row in rows]
     columns |= {
-        "splits": [str(row.n_splits) for row in rows],
         "draws": [str(row.draws) for row in rows],
         "trials": [str(row.n_trials) for row in rows],
         "failed": [str(row.n_failed) for row in rows],
@@ -155,8 +158,13 @@ def _names(rows: Sequence[Row]) -> dict[str, list[str]]:
 def _least_first(columns: Sequence[str], n_names: int, gain: str) -> tuple[int, ...]:
     """Columns beside names and score, in the order in which narrow terminals leave them out."""
     rest = [name for name in columns[n_names + 1 :] if name not in (*_LEAST, *_LAST, gain)]
-    order = [*_LEAST, *reversed(rest), *_LAST, *([gain] if gain in columns else [])]
-    return tuple(columns.index(name) for name in order)
+    order = [*_LEAST, *reversed(rest), *_LAST, gain]
+    return tuple(columns.index(name) for name in order if name in columns)
+
+
+def _adaptive(rows: Sequence[Row]) -> list[str]:
+    """The kinds of searches among those of the rows in which results decide what is trained next."""
+    return [kind for kind in ADAPTIVE if any(f"{kind}:" in row.search for row in rows)]
 
 
 def _notes(rows: Sequence[Row], others: Sequence[Row], refit: bool, has_best: bool) -> list[str]:
@@ -166,6 +174,11 @@ def _notes(rows: Sequence[Row], others: Sequence[Row], refit: bool, has_best: bo
     ]
     if refit:
         notes.append("Scores are of refits: the selected setting trained again on training and validation rows.")
+    if "halving" in _adaptive(rows):
+        notes.append(
+            "halving:N: draws are the settings that began; the worse half left at each rung, so that epochs were the "
+            "stated share of N full trainings. A method without epochs trains as many settings in full."
+        )
     if has_best:
         notes.append("* the best, and all whose paired 95 % interval to the best covers 0.")
     notes += [f"{metric}: {title}." for metric, title in dict.fromkeys((r.metric, r.title) for r in others)]

@@ -15,7 +15,14 @@ class RunListener(Protocol):
     """Sees a run go by."""
 
     def planned(self, cell: PlannedCell, phase: str, n_trials: int, n_done: int) -> None:
-        """A cell's phase has so many trials, of which so many are in the store already."""
+        """A round of a cell's search, or its refit, begins.
+
+        Args:
+            cell: The cell.
+            phase: "search" or "refit".
+            n_trials: Trials of the whole phase, with those of rounds to come.
+            n_done: Trials of this round that are in the store already.
+        """
 
     def measuring(self, cell: PlannedCell, under_way: bool) -> None:
         """Stack sizes of a cell begin to be measured, or have been."""
@@ -84,7 +91,7 @@ class Events:
         self._plugins.notify("mtbench_run_start", store=self._store, n_trials=n_trials)
 
     def planned(self, cell: PlannedCell, phase: str, n_trials: int, n_done: int) -> None:
-        """A cell's phase begins."""
+        """A round of a cell's search, or its refit, begins."""
         self._listener.planned(cell, phase, n_trials, n_done)
 
     def measuring(self, cell: PlannedCell, under_way: bool) -> None:

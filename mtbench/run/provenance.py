@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +16,9 @@ from mtbench.contracts.hyperparameters import describe
 from mtbench.contracts.trials import FINAL, METRIC_PLUGIN, Cell
 from mtbench.metrics import named_metric
 from mtbench.plan.grid import PlannedCell
+from mtbench.plan.search import Listed, Search
 from mtbench.plan.study import Study
+from mtbench.plan.tpe import TPE
 from mtbench.plugins.host import Plugins
 from mtbench.plugins.sources import FILE, Owner
 from mtbench.store import StackColumns
@@ -56,6 +59,7 @@ class Facts:
             "recipe_overrides": dict(planned.recipe_changes),
             "options_default": {name: h.default for name, h in describe(dataset.Options).items()},
             "search": self._study.search,
+            **_of_search(planned.search),
             "ranges": {name: dict(found) for name, found in planned.ranges.items()},
             "refit": planned.refit,
             "selection": self._study.selection,
@@ -138,6 +142,15 @@ def _owners(cell: Cell, plugins: Plugins) -> list[tuple[str, Owner]]:
 def _credit(owner: Owner) -> str:
     """Who provides something; of a file also what it hashes to, because it has no version that would tell a change."""
     return f"{owner}{_DIGEST}{owner.version}" if owner.distribution == FILE else str(owner)
+
+
+def _of_search(search: Search) -> dict[str, Any]:
+    """What a search costs and tries where that is not what its name says, and what its proposals depend on besides."""
+    found: dict[str, Any] = {}
+    if search.share is not None:
+        found["search_share"] = search.share
+        found |= {"search_in_full": len(search.known)} if isinstance(search, Listed) else {}
+    return found | ({"optuna": importlib.metadata.version("optuna")} if isinstance(search, TPE) else {})
 
 
 def _code_version() -> dict[str, Any]:

@@ -84,7 +84,7 @@ class Runner:
         Raises:
             StoreError: A result could not be written; all that was published before stays.
         """
-        n_trials = sum(0 if cell.skipped else len(cell.trials()) for cell in self._cells)
+        n_trials = sum(0 if cell.skipped else cell.n_trials for cell in self._cells)
         self._events.run_started(n_trials)
         try:
             clear_stale_files(self._store.path)
@@ -129,8 +129,8 @@ class Runner:
         if phase.planned.cell.role and phase.over:
             for planned in self._pretrained.ready(phase.planned):
                 self._announce(self._schedule.begin_search(planned))
-        if phase.awaits_refit:
-            self._announce(self._schedule.begin_refit(phase.planned))
+        if phase.awaits_more and (following := self._schedule.go_on(phase.planned)) is not None:
+            self._announce(following)
 
     def _launch(self) -> None:
         """Hands out work while there are free slots."""

@@ -1,8 +1,9 @@
 """The schedule of a run: which groups of trials are measured and which stacks are trained, and in which order.
 
-A cell goes through a search and, where asked for, a refit of what the search selected. Each of the two leaves out what
-is finished, takes up stacks that were decided by earlier runs, and divides the rest. Stack sizes are known, or measured
-first. What holds is kept in the store's stack plans, so that a resumed run trains the same stacks.
+A cell goes through a search, in one round or several, and, where asked for, a refit of what the search selected. Each
+of these leaves out what is finished, takes up stacks that were decided by earlier runs, and divides the rest. Stack
+sizes are known, or measured first. What holds is kept in the store's stack plans, so that a resumed run trains the same
+stacks.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from mtbench.contracts.stacking import divide, groups
 from mtbench.contracts.trials import FINAL, Stack, StackResult, Trial
 from mtbench.contracts.values import Value
 from mtbench.plan.grid import PlannedCell
+from mtbench.plan.rounds import SearchRounds, validation_results
 from mtbench.plan.selected import selected_trials
 from mtbench.plan.study import Study
 from mtbench.run.stack_sizes import StackSizes
@@ -24,13 +26,13 @@ from mtbench.store import StackColumns, Store, scan
 
 @dataclass
 class Phase:
-    """A cell's search or refit.
+    """A round of a cell's search, or its refit.
 
     Attributes:
         planned: The cell.
         kind: Which of the two.
-        n_trials: Its trials.
-        n_done: Those of them that were in the store when it began.
+        n_trials: Trials of the refit, or of the whole search as far as it is known, with rounds to come.
+        n_done: Those of this round or refit that were in the store when it began.
         open_groups: Groups of trials that are not divided yet.
         open_stacks: Stacks that have not ended yet.
     """
@@ -48,9 +50,9 @@ class Phase:
         return not (self.open_groups or self.open_stacks)
 
     @property
-    def awaits_refit(self) -> bool:
-        """Whether it is a search that is over, to be followed by a refit."""
-        return self.kind == "search" and self.planned.refit and self.over
+    def awaits_more(self) -> bool:
+        """Whether it is a round that is over: another one, or a refit, may follow."""
+        return self.kind == "search" and self.over
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,17 +90,23 @@ class Schedule:
         self._sizes = StackSizes(study.stack_size, n_slots)
         self._finished = store.finished_ids()
         self._scanned: list[StackColumns] = []
+        self._searches: dict[str, tuple[SearchRounds, int]] = {}  # by cell key, with the trials proposed so far
         self.queue: deque[Calibration | Training] = deque()
 
     def begin_search(self, planned: PlannedCell) -> Phase:
-        """Queues what is missing of a cell's search."""
+        """Queues what is missing of the first round of a cell's search."""
         for plan in self._store.stack_plans.of(planned.cell.key):
             self._sizes.note(planned, plan.facts)
-        return self._begin(planned, "search", planned.trials())
+        search = SearchRounds(planned)
+        return self._begin_round(planned, search, search.next({}), 0)
 
-    def begin_refit(self, planned: PlannedCell) -> Phase:
-        """Queues what is missing of the refit of what a cell's search, now over, selected."""
-        return self._begin(planned, "refit", self._selected(planned))
+    def go_on(self, planned: PlannedCell) -> Phase | None:
+        """Queues what is missing of what follows a round, now over: the next or the refit; None for nothing."""
+        search, n_before = self._searches[planned.cell.key]
+        trials = search.next(validation_results(planned, self._stacks())) if search.n_to_come else []
+        if trials:
+            return self._begin_round(planned, search, trials, n_before)
+        return self._begin(planned, "refit", self._selected(planned)) if planned.refit else None
 
     def stand_ins(self, planned: PlannedCell) -> Stack | None:
         """For a cell that cannot be trained: one trial per split and seed; None where all are on record."""
@@ -137,13 +145,22 @@ class Schedule:
         """Trials that were finished when this run began, or since, and are not in the store any more."""
         return len(self._finished - self._store.finished_ids())
 
-    def _begin(self, planned: PlannedCell, kind: Literal["search", "refit"], trials: Sequence[Trial]) -> Phase:
+    def _begin_round(self, planned: PlannedCell, search: SearchRounds, trials: Sequence[Trial], n_before: int) -> Phase:
+        n_now = n_before + len(trials)
+        self._searches[planned.cell.key] = search, n_now
+        phase = self._begin(planned, "search", trials, again=n_before > 0)
+        phase.n_trials = n_now + search.n_to_come
+        return phase
+
+    def _begin(
+        self, planned: PlannedCell, kind: Literal["search", "refit"], trials: Sequence[Trial], again: bool = True
+    ) -> Phase:
         phase = Phase(planned, kind, len(trials))
         decided, rest = self._decided(planned, trials)
         phase.n_done = len(trials) - len(rest) - sum(len(stack.trials) for stack in decided)
         self._enqueue(phase, decided)
         for group in groups(rest, planned.shapes):
-            size = self._sizes.known(planned, group, refit=kind == "refit")
+            size = self._sizes.known(planned, group, again, refit=kind == "refit")
             if size is not None:
                 self._divide(phase, group, {"stack_size": size})
             else:
@@ -177,10 +194,14 @@ class Schedule:
             phase.open_stacks += 1
             self.queue.append(Training(phase, stack, predicted_bytes=self._sizes.predicted_bytes(stack)))
 
+    def _stacks(self) -> list[StackColumns]:
+        """What is in the store now."""
+        self._scanned = scan(self._store, self._scanned).stacks
+        return self._scanned
+
     def _selected(self, planned: PlannedCell) -> list[Trial]:
         """The refit trials of a cell whose search is over."""
-        self._scanned = scan(self._store, self._scanned).stacks
-        mine = [columns for columns in self._scanned if columns.cell_key == planned.cell.key]
+        mine = [columns for columns in self._stacks() if columns.cell_key == planned.cell.key]
         return [
             Trial(planned.cell, _typed(planned, setting.params), setting.split, seed, epochs=epoch)
             for setting in selected_trials(mine, self._study.selection)

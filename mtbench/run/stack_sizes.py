@@ -26,14 +26,23 @@ class StackSizes:
         self._largest: dict[str, int] = {}  # by cell key, of those measured so far
         self._memory: dict[str, int] = {}  # by id of a stack, the bytes it is predicted to take
 
-    def known(self, planned: PlannedCell, group: Sequence[Trial], refit: bool) -> int | None:
-        """The size of a group's stacks; None where it is to be measured."""
+    def known(self, planned: PlannedCell, group: Sequence[Trial], again: bool, refit: bool) -> int | None:
+        """The size of a group's stacks; None where it is to be measured.
+
+        Args:
+            planned: Their cell.
+            group: The trials.
+            again: Whether stacks of the cell were trained before, so that what was measured then will do.
+            refit: Whether they are refits, which are few and never measured.
+        """
         if not getattr(planned.method, "stackable", True):
             return 1
         if self._fixed is not None:
             return self._fixed
         if refit or len(group) < _MEASURED_FROM:
             return self._largest.get(planned.cell.key, len(group))
+        if again:
+            return self._largest.get(planned.cell.key)
         return None
 
     def note(self, planned: PlannedCell, facts: Mapping[str, Any]) -> None:

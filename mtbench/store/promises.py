@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mtbench.contracts.trials import FINAL, Status, stack_id
+from mtbench.contracts.trials import FINAL, PHASES, Status, stack_id
 from mtbench.errors import StoreError
 from mtbench.store.pack_format import NAME
 from mtbench.tasks import Array
@@ -20,7 +20,6 @@ _TEXTS = ("trials/id", "trials/status", "trials/reason", "trials/phase")
 _WHOLE = ("trials/split", "trials/seed", "trials/epochs")
 _KINDS = {"best_epoch": "iu", "train_seconds": "f", "n_parameters": "iu", "residual": "f"}
 _CELL = ("method", "method_version", "distribution", "dataset", "dataset_version", "content")
-_PHASES = ("search", "refit")
 _PROVENANCE: Mapping[str, type] = {
     "report_metric": str, "selection_metric": str, "also_report": list, "metrics": dict, "task_names": list,
     "recipe_overrides": dict, "options_default": dict,
@@ -107,8 +106,8 @@ def _check_columns(texts: Mapping[str, Sequence[str]], arrays: Mapping[str, Arra
     known = {str(status) for status in Status}
     strange = next((status for status in texts["trials/status"] if status not in known), None)
     _require(strange is None, f"the status of a trial must be one of {', '.join(sorted(known))}", strange)
-    phase = next((phase for phase in texts["trials/phase"] if phase not in _PHASES), None)
-    _require(phase is None, "the phase of a trial must be search or refit", phase)
+    phase = next((phase for phase in texts["trials/phase"] if phase not in PHASES), None)
+    _require(phase is None, f"the phase of a trial must be one of {', '.join(PHASES)}", phase)
     for path, array in arrays.items():
         root = path.split("/")[0]
         kinds = "iu" if path in _WHOLE else _KINDS.get(root, "f" if root == "metrics" else "iuf")

@@ -34,7 +34,7 @@ class StackColumns:
         ids: Trial ids, object [R].
         status: How each ended, object [R] of str.
         reason: Why, for those that did not finish, object [R] of str.
-        phase: "search" or "refit", object [R].
+        phase: Of `mtbench.contracts.trials.PHASES`, object [R].
         split: int64 [R].
         seed: int64 [R].
         epochs: int64 [R], -1 in a search.

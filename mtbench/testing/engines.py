@@ -47,13 +47,19 @@ class Silent:
     """Watches a run without a word, and counts."""
 
     def __init__(self) -> None:
-        self.n_planned = self.n_done = self.n_ended = self.n_measured = 0
+        self.n_done = self.n_ended = self.n_measured = 0
+        self._planned: dict[tuple[str, str], int] = {}  # by cell and phase
         self.reached_epochs: dict[str, int] = {}  # by id of a stack, the last that was told
 
     def planned(self, cell: PlannedCell, phase: str, n_trials: int, n_done: int) -> None:
         """Counts."""
-        self.n_planned += n_trials
+        self._planned[cell.cell.key, phase] = n_trials
         self.n_done += n_done
+
+    @property
+    def n_planned(self) -> int:
+        """Trials of all phases that have begun."""
+        return sum(self._planned.values())
 
     def measuring(self, cell: PlannedCell, under_way: bool) -> None:
         """Counts."""

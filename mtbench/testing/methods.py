@@ -25,7 +25,7 @@ from mtbench.contracts.trials import LEARNING_RATE, StackResult, Status, Trial
 from mtbench.contracts.values import Value
 from mtbench.metrics import metric
 from mtbench.plan.grid import hyperparameters
-from mtbench.plan.search import settings
+from mtbench.plan.settings import settings
 from mtbench.plugins.checks import check_method
 from mtbench.tasks import Array, Problem
 from mtbench.testing.ownership import Gradients, moved, parameter_axes, task_gradients, trespasses, wrongly_shared

@@ -24,7 +24,7 @@ from mtbench.contracts.weighting import JacobianWeighting, LossWeighting, TaskSt
 from mtbench.nn.heads import Heads
 from mtbench.nn.layers import Linear
 from mtbench.plan.grid import hyperparameters
-from mtbench.plan.search import settings
+from mtbench.plan.settings import settings
 from mtbench.plugins.checks import check_weighting
 from mtbench.tasks import Problem
 from mtbench.testing.problems import MINIATURES, Miniature, miniature_trials

@@ -60,7 +60,7 @@ class GradientStack(StackTraining):
         checkpoint: Checkpoint | None = None,
     ) -> None:
         self._method, self._device, self._recipe = method, device, trials[0].cell.recipe
-        self._refit = trials[0].epochs is not None
+        self._refit = trials[0].phase == "refit"
         self._limit = np.array([self._recipe.max_epochs if t.epochs is None else t.epochs for t in trials])
         splits = sorted({trial.split for trial in trials})
         self._problems = [problems[split] for split in splits]

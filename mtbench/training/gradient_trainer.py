@@ -53,7 +53,7 @@ class GradientTrainer(Trainer):
         recipe, problem = inputs.recipe, inputs.problems[inputs.trials[0].split]
         n_rows = problem.parts["train"].inputs.shape[0]
         size = recipe.rows_per_task * problem.n_tasks or recipe.batch_size or n_rows
-        return recipe.max_epochs * max(1.0, n_rows / size / _STEPS)
+        return (inputs.trials[0].epochs or recipe.max_epochs) * max(1.0, n_rows / size / _STEPS)
 
     def memory(self, inputs: TrainingInputs) -> Footprint:
         """Predicts memory from small stacks that are looked into."""

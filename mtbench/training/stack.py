@@ -139,11 +139,14 @@ def _result(stack: StackTraining, trials: Sequence[Trial]) -> StackResult:
 
 def _measure(stack: StackTraining, result: StackResult, inputs: TrainingInputs, finished: Array) -> None:
     """Fills in metrics, and what the recipe keeps, of the trials that finished."""
-    refit, asked, problem = inputs.refit, inputs.recipe.keep, next(iter(inputs.problems.values()))
+    refit, problem = inputs.refit, next(iter(inputs.problems.values()))
+    asked = "none" if inputs.rung else inputs.recipe.keep
     keep = asked == "all" or (asked == "final" and refit)
     for part, names in metrics_by_part(inputs.dataset, problem).items():
         if refit and part == "validation":
             continue  # its rows were trained on
+        if inputs.rung and part != "validation":
+            continue  # nobody is to see a test result of a training that was cut short
         predictions = stack.predictions(part, finished)
         found = stack.evaluator.metrics(names, part, predictions, finished)
         for r in finished[~finite_rows(predictions)]:

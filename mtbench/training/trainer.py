@@ -52,7 +52,12 @@ class TrainingInputs:
     @property
     def refit(self) -> bool:
         """Whether training and validation rows are trained on."""
-        return self.trials[0].epochs is not None
+        return self.trials[0].phase == "refit"
+
+    @property
+    def rung(self) -> bool:
+        """Whether the trials only show whether they are worth going on with."""
+        return self.trials[0].phase == "rung"
 
     def first(self, n: int) -> TrainingInputs:
         """The same for the first n trials."""

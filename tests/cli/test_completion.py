@@ -48,6 +48,11 @@ def test_weightings_complete_behind_a_method():
     assert values(["show"], "amtl+u") == ["amtl+uw"]
 
 
+def test_searches_complete_up_to_their_number():
+    assert values(["run", "--search"], "") == ["default", "grid", "random:", "tpe:", "halving:"]
+    assert values(["run", "--search"], "h") == ["halving:"]
+
+
 def test_commands_that_read_a_store_offer_what_it_has(results_store, outcome):
     for method in ("hard_sharing", "hard_sharing+uw", "nn"):
         results_store.write(results_store.cell(method), outcome())

@@ -18,6 +18,7 @@ from mtbench.cli.display import Harmless, LiveTable, PlainDisplay, display
 from mtbench.cli.frame import frame
 from mtbench.contracts.method import GradientMethod
 from mtbench.contracts.trials import Stack, Status, Trial
+from mtbench.plan.search import listed
 
 
 class Clock:
@@ -44,7 +45,8 @@ def planned(cell, n_splits=4, n_settings=1, refit=False, skipped=None, base=None
     return SimpleNamespace(
         cell=cell,
         method=method,
-        settings=[{}] * n_settings,
+        search=listed([{}] * n_settings),
+        n_trials=n_splits * n_settings,
         splits=range(n_splits),
         seeds=1,
         refit=refit,

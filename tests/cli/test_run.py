@@ -51,6 +51,12 @@ def test_a_dry_run_shows_the_grid_and_what_is_missing_and_makes_nothing(run, tmp
     assert not (tmp_path / "store").exists()
 
 
+def test_a_dry_run_counts_the_rounds_to_come(run):
+    for search, settings, trials in (("tpe:12", "12", "24"), ("halving:8", "8", "28")):
+        result = run("--methods", "probe", "--search", search, "--dry-run")
+        assert result.stdout.splitlines()[2].split()[2:] == ["2", "1", settings, trials, trials, "none"]
+
+
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
@@ -61,7 +67,11 @@ def test_a_dry_run_shows_the_grid_and_what_is_missing_and_makes_nothing(run, tmp
         (["--set", "alpha=1"], ["--set must read NAME.FIELD=VALUE; found 'alpha=1'."]),
         (["--recipe", "tiny.epochs=3"], ["Unknown recipe field 'epochs'."]),
         (["--recipe", "tiny.max_epochs=0.5"], ["tiny.max_epochs must be a whole number"]),
-        (["--search", "random"], ["Options: key 'search': expected default, grid or random:N"]),
+        (["--search", "random"], ["Options: key 'search': expected default, grid, random:N"]),
+        (
+            ["--search", "halving:3"],
+            ["Options: key 'search': expected", "halving:N (N from 4 to 10000); found 'halving:3'"],
+        ),
         (["--stack-size", "many"], ["Options: key 'stack_size': expected auto or a whole number"]),
         (["--splits", "9"], ["tiny has 3 splits; found 9 asked for."]),
         (["--devices", "tpu"], ["Options: key 'devices': expected auto, cpu"]),

@@ -13,7 +13,7 @@ from mtbench_methods.dmtrl.single_task import learn_alone
 from mtbench.contracts.hyperparameters import describe
 from mtbench.contracts.trials import Status
 from mtbench.nn.backbones import backbone
-from mtbench.plan.search import settings
+from mtbench.plan.settings import settings
 from mtbench.testing.problems import (
     RECIPE,
     OwnImages,

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mtbench.errors import StudyError
+from mtbench.plan.search import parse_search
 from mtbench.plan.study import Study, narrowed, read_study, study_from
 
 GOOD = 'methods = ["nn"]\ndatasets = ["digits"]\n'
@@ -35,7 +36,7 @@ def test_a_study_says_all_that_is_to_be_run(tmp_path):
         """,
     )
     assert study.methods == ["nn", "mt_nn"]
-    assert study.n_draws == 25
+    assert parse_search(study.search) == ("random", 25)
     assert study.stack_size == 16
     assert study.set == {"nn.lambda_": [0.1], "mt_nn.mu": [0.1, 0.2]}
     assert study.recipe == {"digits": {"max_epochs": 3}}
@@ -55,7 +56,7 @@ def test_a_study_says_all_that_is_to_be_run(tmp_path):
         (GOOD + "splits = 0", r"key 'splits': expected a whole number, at least 1; found 0"),
         (
             GOOD + 'search = "bayes"',
-            r"key 'search': expected default, grid or random:N with N from 1 to 10000; found 'bayes'",
+            r"key 'search': expected default, grid, random:N, tpe:N \(N from 1 to 10000\) or halving:N.*'bayes'",
         ),
         (GOOD + "splits = true", r"key 'splits': expected a whole number, at least 1; found True"),
         (
@@ -66,8 +67,12 @@ def test_a_study_says_all_that_is_to_be_run(tmp_path):
         (GOOD + "[recipe]\ndigits = 5", r"expected a table for each data set, such as \[recipe\.digits\]; found 5"),
         (GOOD + 'dtype = "float16"', r"key 'dtype': expected float32 or float64; found 'float16'"),
         (GOOD + 'selection = "best"', r"key 'selection': expected per_split or across_splits; found 'best'"),
-        (GOOD + 'search = "random:10001"', r"key 'search': expected default, grid or random:N with N from 1 to 10000"),
-        (GOOD + 'search = "random:0"', r"key 'search': expected default, grid or random:N"),
+        (GOOD + 'search = "random:10001"', r"key 'search': expected default, grid, random:N"),
+        (GOOD + 'search = "random:0"', r"key 'search': expected default, grid, random:N"),
+        (GOOD + 'search = "tpe:0"', r"expected default, .*tpe:N.*; found 'tpe:0'"),
+        (GOOD + 'search = "tpe:x"', r"expected default, .*tpe:N.*; found 'tpe:x'"),
+        (GOOD + 'search = "grid:5"', r"expected default, .*; found 'grid:5'"),
+        (GOOD + 'search = "halving:3"', r"halving:N \(N from 4 to 10000\); found 'halving:3'"),
         (GOOD + 'stack_size = "big"', r"key 'stack_size': expected auto or a whole number, at least 1; found 'big'"),
         (GOOD + "stack_size = 0", r"key 'stack_size': expected auto or a whole number, at least 1; found 0"),
         (GOOD + 'engine = ""', r"key 'engine': expected the name of an engine; found ''"),

@@ -12,7 +12,7 @@ from mtbench.report.text import as_text
 
 ROW_KEYS = [
     "method", "dataset", "metric", "mean", "ci95", "n_splits", "n_trials", "n_failed", "selection", "train_seconds",
-    "n_parameters", "draws", "refit", "mean_without_refit", "gain", "reason", "weighting",
+    "n_parameters", "draws", "refit", "mean_without_refit", "gain", "reason", "search", "weighting",
     "from_predictions",
 ]  # fmt: skip
 

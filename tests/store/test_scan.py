@@ -84,7 +84,10 @@ def test_unreadable_files_are_named_and_the_rest_is_read(store, result):
         (lambda head: head["texts"].update({"trials/id": ["a"]}), "a row per trial"),
         (lambda head: head["texts"].pop("trials/status"), "none at trials/status"),
         (lambda head: head["texts"].update({"trials/status": ["done"] * 3}), "status of a trial must be one of"),
-        (lambda head: head["texts"].update({"trials/phase": ["later"] * 3}), "must be search or refit; found later"),
+        (
+            lambda head: head["texts"].update({"trials/phase": ["later"] * 3}),
+            "must be one of search, rung, refit; found later",
+        ),
         (lambda head: head["texts"].update({"trials/id": ["a", "b", "c"]}), "must be named after its stack"),
         (lambda head: head["texts"].update({"trials/status": ["failed"] * 3}), "is named 'failed'"),
         (lambda head: head.update(cell="[]"), "its cell must be an object"),
