@@ -109,7 +109,7 @@ def test_warnings_of_plugins_go_to_stderr_and_the_command_goes_on(mtbench, monke
         plugins.warn("The plugin x of y 1 was left out: ImportError")
         return plugins
 
-    monkeypatch.setattr("mtbench.cli.options.load_plugins", load)
+    monkeypatch.setattr("mtbench.plugins.host.load_plugins", load)
     result = mtbench("list", "methods")
     assert result.exit_code == 0
     assert result.stderr == "Warning: The plugin x of y 1 was left out: ImportError\n"
