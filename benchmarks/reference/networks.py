@@ -147,12 +147,13 @@ def of_start(name: str, kind: type[Any]) -> Iterator[Comparison]:
         bases = rng.normal(size=(n_tasks, 2)) @ rng.normal(size=(2, int(np.prod(shape))))
         weights = (bases + 0.3 * rng.normal(size=bases.shape)).reshape(n_tasks, *shape)
         for capped in (True, False):
-            found = kind(torch.from_numpy(weights), 0.1, capped)
+            found = kind(torch.from_numpy(weights)).double()
+            found.load_state_dict(found.state_dict() | found.truncated(0.1, capped))
             most = max(1, n_tasks - 1) if capped else n_tasks
             wanted, rank = factorised.STARTS[kind.__name__](weights, 0.1, most)
             where = f"{n_tasks} tasks, {shape}"
             yield compared(name, where, "truncated start", found.weights().detach().numpy(), wanted)
-            yield compared(name, where, "rank of the tasks", found.task_rank, rank)
+            yield compared(name, where, "rank of the tasks", found.task_rank.item(), rank)
             error = np.linalg.norm(wanted - weights) / np.linalg.norm(weights)
             # Both are shares of the weights already: where the rank is whole they are rounding.
-            yield compared(name, where, "error of the start", 1 + found.relative_error, 1 + error)
+            yield compared(name, where, "error of the start", 1 + found.relative_error.item(), 1 + error)
