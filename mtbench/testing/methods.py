@@ -205,12 +205,17 @@ class MethodContract:
             objective = _objective_of(stage, self._gradient_method(), model, batch, params)
             assert objective.shape == (), f"stage '{stage.name}' must minimise a scalar; found {list(objective.shape)}"
             assert torch.isfinite(objective), stage.name
+            assert objective.requires_grad, f"what stage '{stage.name}' minimises depends on no parameter"
             held = dict(model.named_parameters())
             trained = [n for n in held if not stage.trains or any(f"{n}.".startswith(f"{at}.") for at in stage.trains)]
             found = torch.autograd.grad(objective, [held[name] for name in trained], allow_unused=True)
             used = [gradient for gradient in found if gradient is not None]
             assert used, f"what stage '{stage.name}' minimises depends on no parameter that it trains"
             assert all(torch.isfinite(gradient).all() for gradient in used), stage.name
+            if stage.terms is not None:
+                gradients = task_gradients(self._gradient_method(), moved(model), batch, params, stage.terms)
+                wrong = trespasses(gradients, parameter_axes(self._gradient_method(), model), batch.problem)
+                assert not wrong, f"task_axes names what other tasks use in stage '{stage.name}': {'; '.join(wrong)}"
 
     def test_what_changes_between_stages_leaves_the_model_as_it_is(self) -> None:
         stages = list(self._staged())
