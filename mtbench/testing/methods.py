@@ -142,7 +142,7 @@ class MethodContract:
 
     def test_training_again_gives_the_same(self, dataset: Miniature) -> None:
         method = self.method()
-        trials = _short(miniature_trials(method, dataset, [self.setting]))
+        trials = self._short(miniature_trials(method, dataset, [self.setting]))
         # What has no epochs takes as long as it takes, and has been trained before.
         first = _train(method, dataset, trials) if method.in_epochs else self._trained(dataset)
         assert_same(first, _train(self.method(), dataset, trials), tolerance=0.0)
@@ -154,7 +154,7 @@ class MethodContract:
         drawn = [{**row, **self.setting} for row in _drawn(type(method), dataset)]
         # Settings in turn on two splits: trials differ in what they are given, and in the rows they see.
         trials = miniature_trials(method, dataset, drawn[::2], splits=(0,))
-        trials = _short(trials + miniature_trials(method, dataset, drawn[1::2] or drawn, splits=(1,)))
+        trials = self._short(trials + miniature_trials(method, dataset, drawn[1::2] or drawn, splits=(1,)))
         stacked = _train(method, dataset, trials)
         for r, trial in enumerate(trials):
             assert_same(_row(stacked, r), _train(method, dataset, [trial]), tolerance=1e-8)
@@ -178,7 +178,7 @@ class MethodContract:
         parts = {**problem.parts, "train": dataclasses.replace(part, labels=labels)}
         changed = dataclasses.replace(problem, parts=parts)
         method = self.method()
-        result = train_stack(method, {0: changed}, _short(miniature_trials(method, dataset, [self.setting])), dataset)
+        result = train_stack(method, {0: changed}, self._short(miniature_trials(method, dataset, [self.setting])), dataset)
         assert result.status == [Status.FINISHED], f"N_t is 0 for a task without labels: {result.reason[0]}"
         without = np.isnan(result.metrics["test"][dataset.report_metric][0])
         assert without.tolist() == [t == 1 for t in range(problem.n_tasks)]
@@ -190,7 +190,7 @@ class MethodContract:
                 if choice == self.setting.get(name, known.default):
                     continue  # every other test trains with it
                 trials = miniature_trials(method, dataset, [{**self.setting, name: choice}])
-                result = _train(method, dataset, _short(trials))
+                result = _train(method, dataset, self._short(trials))
                 assert result.status == [Status.FINISHED], f"{name}={choice}: {result.reason}"
 
     def test_learned_matrices_are_finite(self, dataset: Miniature) -> None:
@@ -233,9 +233,10 @@ class MethodContract:
 
     def test_a_stack_goes_on_from_a_checkpoint_in_every_stage(self, tmp_path: Path) -> None:
         dataset = next(iter(self._staged_datasets()))
-        method, ends = self.method(), self._ends(dataset.recipe)
-        trials = miniature_trials(method, dataset, [self.setting])
-        whole = _trained(self.method, type(dataset), tuple(self.setting.items()))
+        method = self.method()
+        trials = self._short(miniature_trials(method, dataset, [self.setting]))
+        ends = self._ends(dataset.recipe, trials[0].cell.recipe.max_epochs)
+        whole = _train(method, dataset, trials)
         for stage, end in enumerate(ends[:-1]):
             path = tmp_path / f"{stage}.npz"
             with pytest.raises(_Stopped):
@@ -271,17 +272,26 @@ class MethodContract:
         stages = checked_stages(self._gradient_method(), self.method.Params(**self.setting), dataset.recipe)
         return ((stage, *self._prepared(dataset)) for stage in stages)
 
-    def _ends(self, recipe: Recipe) -> tuple[int, ...]:
-        """The last epochs of its stages; empty without."""
+    def _ends(self, recipe: Recipe, n_epochs: int) -> tuple[int, ...]:
+        """The last epochs of its stages, of so many; empty without."""
         method = self.method()
         if not isinstance(method, GradientMethod):
             return ()
         stages = checked_stages(method, self.method.Params(**self.setting), recipe)
-        return stage_ends(stages, recipe.max_epochs) if stages else ()
+        return stage_ends(stages, n_epochs) if stages else ()
+
+    def _short(self, trials: Sequence[Trial]) -> list[Trial]:
+        """The same trials for a few epochs, of which every stage that has a share of them all has one at least."""
+        recipe = trials[0].cell.recipe
+        n_epochs = _FEW_EPOCHS
+        while len({0, *self._ends(recipe, n_epochs)}) < len({0, *self._ends(recipe, recipe.max_epochs)}):
+            n_epochs += 1
+        cell = dataclasses.replace(trials[0].cell, recipe=dataclasses.replace(recipe, max_epochs=n_epochs))
+        return [dataclasses.replace(trial, cell=cell) for trial in trials]
 
     def _before_the_last_stage(self, recipe: Recipe) -> int:
         """Epochs of all its stages but the last."""
-        return (0, 0, *self._ends(recipe))[-2]
+        return (0, 0, *self._ends(recipe, recipe.max_epochs))[-2]
 
     def _refusal(self, miniature: type[Miniature]) -> str | None:
         return self.method().supports(_problems(miniature())[0], miniature.recipe)
@@ -389,13 +399,6 @@ def _drawn(method: type[Method], dataset: Miniature) -> list[dict[str, Value]]:
         # Learning rates differ a little only: what is tested is not whether large steps diverge.
         drawn = [{**row, LEARNING_RATE: dataset.recipe.learning_rate * (1 + 0.1 * i)} for i, row in enumerate(drawn)]
     return drawn
-
-
-def _short(trials: Sequence[Trial]) -> list[Trial]:
-    """The same trials for a few epochs."""
-    recipe = dataclasses.replace(trials[0].cell.recipe, max_epochs=_FEW_EPOCHS)
-    cell = dataclasses.replace(trials[0].cell, recipe=recipe)
-    return [dataclasses.replace(trial, cell=cell) for trial in trials]
 
 
 def _row(result: StackResult, r: int) -> StackResult:
