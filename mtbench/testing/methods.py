@@ -178,7 +178,9 @@ class MethodContract:
         parts = {**problem.parts, "train": dataclasses.replace(part, labels=labels)}
         changed = dataclasses.replace(problem, parts=parts)
         method = self.method()
-        result = train_stack(method, {0: changed}, self._short(miniature_trials(method, dataset, [self.setting])), dataset)
+        result = train_stack(
+            method, {0: changed}, self._short(miniature_trials(method, dataset, [self.setting])), dataset
+        )
         assert result.status == [Status.FINISHED], f"N_t is 0 for a task without labels: {result.reason[0]}"
         without = np.isnan(result.metrics["test"][dataset.report_metric][0])
         assert without.tolist() == [t == 1 for t in range(problem.n_tasks)]
