@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mtbench.contracts.recipe import Recipe
     from mtbench.contracts.reference import Reference
     from mtbench.contracts.seeds import seed_from
+    from mtbench.contracts.stages import Stage
     from mtbench.contracts.terms import Terms
     from mtbench.contracts.trials import Status
     from mtbench.contracts.weighting import GramWeighting, JacobianWeighting, LossWeighting, TaskStep, Weighting
@@ -54,6 +55,7 @@ _HOMES = {
     "mtbench.data.splits": ("draw_by_group",),
     "mtbench.data.sources": ("Source",),
     "mtbench.tasks": ("Layout", "Part", "Problem", "Rows", "Task", "TaskKind"),
+    "mtbench.contracts.stages": ("Stage",),
     "mtbench.contracts.terms": ("Terms",),
     "mtbench.contracts.trials": ("Status",),
     "mtbench.contracts.weighting": (
@@ -70,9 +72,9 @@ __all__ = [
     "Batch", "DataError", "Dataset", "Engine", "Examples", "FitMethod", "GradientMethod", "GramWeighting",
     "JacobianWeighting", "Job", "JobFailed", "Layout", "LinearData", "LinearSolution", "LossWeighting", "Method",
     "Metric", "MtbenchError", "NoOptions", "NoParams", "Part", "PluginError", "Predictor", "Problem", "Recipe",
-    "Reference", "Rows", "SolverMethod", "Source", "Status", "StoreError", "StudyError", "Target", "TargetPredictors",
-    "Task", "TaskKind", "TaskStep", "Terms", "UnknownName", "Weighting", "draw_by_group", "fetch", "hookimpl", "load",
-    "run_job", "seed_from", "tunable", "verified",
+    "Reference", "Rows", "SolverMethod", "Source", "Stage", "Status", "StoreError", "StudyError", "Target",
+    "TargetPredictors", "Task", "TaskKind", "TaskStep", "Terms", "UnknownName", "Weighting", "draw_by_group", "fetch",
+    "hookimpl", "load", "run_job", "seed_from", "tunable", "verified",
 ]  # fmt: skip
 
 

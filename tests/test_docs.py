@@ -43,9 +43,10 @@ def test_no_hook_is_documented_that_does_not_exist():
 
 
 def test_the_files_of_the_page_load(folder):
-    files = ("my_method.py", "my_pipeline.py", "my_boosting.py", "my_metric.py", "my_data.py", "my_listener.py")
+    files = ("my_method.py", "my_pipeline.py", "my_stages.py", "my_boosting.py")
+    files += ("my_metric.py", "my_data.py", "my_listener.py")
     plugins = load_plugins([folder / name for name in files])
-    assert {"soft_ties", "pca_ridge", "my_boosting"} <= plugins.methods.keys()
+    assert {"soft_ties", "pca_ridge", "one_then_each", "my_boosting"} <= plugins.methods.keys()
     assert "noisy_copies" in plugins.datasets
     assert "far_off" in plugins.metrics
 

@@ -33,7 +33,7 @@ def tucker(f: Weights, shape: tuple[int, ...]) -> Tensor:
 def train(f: Weights, shape: tuple[int, ...]) -> Tensor:
     """w[i_1, .., i_a, t] = G_1[i_1] .. G_a[i_a] G_task[t], a product of matrices for each number."""
     found = torch.ones(1, 1).double()
-    for i in range(len(f)):
+    for i in range(sum(name.startswith("cores.") for name in f)):
         found = torch.einsum("...r,rns->...ns", found, f[f"cores.{i}"])
     return torch.stack(found[0, ..., 0].unbind(-1))
 

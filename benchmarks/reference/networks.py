@@ -82,7 +82,19 @@ def of_method(method: GradientMethod, case: Case, seed: int, changes: Mapping[st
     yield compared(method.name, case.name, "objective", mine.item(), other.item())
     gradients = [gradient_of(value, parameters) for value in (mine, other)]
     yield compared(method.name, case.name, "gradient", *gradients)
+    yield from of_first_stage(method, model, case, params)
     yield from after_step(method, model, case, params)
+
+
+def of_first_stage(method: GradientMethod, model: nn.Module, case: Case, params: Any) -> Iterator[Comparison]:
+    """The objective of a first stage, where it is that of another method: fine-tuning's."""
+    if method.name != "fine_tuned":
+        return
+    joint = method.stages(params, case.recipe)[0].terms
+    assert joint is not None
+    other = shared_systems.hard_sharing(dict(model.named_parameters()), case, params)
+    mine = joint(model, case.batch(), params).sum
+    yield compared(method.name, case.name, "objective of the first stage", mine.item(), other.item())
 
 
 def hyperparameters(method: GradientMethod, changes: Mapping[str, Any]) -> Any:
@@ -147,12 +159,13 @@ def of_start(name: str, kind: type[Any]) -> Iterator[Comparison]:
         bases = rng.normal(size=(n_tasks, 2)) @ rng.normal(size=(2, int(np.prod(shape))))
         weights = (bases + 0.3 * rng.normal(size=bases.shape)).reshape(n_tasks, *shape)
         for capped in (True, False):
-            found = kind(torch.from_numpy(weights), 0.1, capped)
+            found = kind(torch.from_numpy(weights).float())
+            found.load_state_dict(found.state_dict() | found.truncated(0.1, capped))
             most = max(1, n_tasks - 1) if capped else n_tasks
             wanted, rank = factorised.STARTS[kind.__name__](weights, 0.1, most)
             where = f"{n_tasks} tasks, {shape}"
             yield compared(name, where, "truncated start", found.weights().detach().numpy(), wanted)
-            yield compared(name, where, "rank of the tasks", found.task_rank, rank)
+            yield compared(name, where, "rank of the tasks", found.task_rank.item(), rank)
             error = np.linalg.norm(wanted - weights) / np.linalg.norm(weights)
             # Both are shares of the weights already: where the rank is whole they are rounding.
-            yield compared(name, where, "error of the start", 1 + found.relative_error, 1 + error)
+            yield compared(name, where, "error of the start", 1 + found.relative_error.item(), 1 + error)

@@ -6,6 +6,7 @@ time; but batch norm, where there is any, needs all rows that go through a netwo
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -54,6 +55,11 @@ def stl_deep(w: Weights, case: Case, p: Any) -> Tensor:
         through |= {(i, t): z for i, z in zip(rows, made, strict=True)}
     outputs = heads(w, case, lambda i, t: through[i, t])
     return objective_of(w, case, p, outputs, *learned(within(w, "towers")))
+
+
+def fine_tuned(w: Weights, case: Case, p: Any) -> Tensor:
+    """A network for each task, whose decays have the weight that one network's has together."""
+    return stl_deep(w, case, dataclasses.replace(p, lambda_=p.lambda_ / case.problem.n_tasks))
 
 
 def cross_stitch(w: Weights, case: Case, p: Any) -> Tensor:
@@ -228,6 +234,7 @@ def taan_trace_norm(w: Weights, case: Case, p: Any) -> Tensor:
 
 OBJECTIVES = {
     "stl_deep": stl_deep,
+    "fine_tuned": fine_tuned,
     "cross_stitch": cross_stitch,
     "mmoe": mmoe,
     "mrn": mrn,

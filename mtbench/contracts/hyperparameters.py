@@ -1,7 +1,7 @@
 """Hyperparameters: declared once, in a method's frozen dataclass; searched, set and checked from there.
 
-A real-valued hyperparameter (annotated `float`) is stackable: trials that differ in it train together. All others
-(integers, words, switches) split stacks, because they may change shapes.
+A real-valued hyperparameter (annotated `float`) is stackable: trials that differ in it train together, unless it says
+that they cannot. All others (integers, words, switches) split stacks, because they may change shapes.
 """
 
 from __future__ import annotations
@@ -88,6 +88,7 @@ def tunable(
     per: str = "",
     up_to: str = "",
     later: bool = False,
+    stackable: bool = True,
 ) -> Any:
     """Declares a hyperparameter, as a field of a method's `Params`, and how searches vary it.
 
@@ -109,6 +110,8 @@ def tunable(
             problem become that number, and so does the default.
         later: It came after results were stored and changes none at its default: no search draws it, and a setting
             holds it only where it is given, so that trials keep their identity.
+        stackable: False of a float that trials of one stack must have in common, such as the share of a stage: it
+            arrives as a plain number. Best searched over a short list.
 
     Returns:
         The default of a dataclass field.
@@ -134,6 +137,7 @@ def tunable(
         "per": per,
         "up_to": up_to,
         "later": later,
+        "stackable": stackable,
     }
     return dataclasses.field(default=default, metadata={_META: meta})
 
@@ -150,7 +154,7 @@ def _check_words(default: Value, per: str, up_to: str, low: float | None) -> Non
 
 @dataclass(frozen=True)
 class Hyperparameter:
-    """What is known of one field of a Params dataclass."""
+    """What is known of one field of a Params dataclass; `shared` of a float that all trials of a stack must have."""
 
     name: str
     kind: type
@@ -164,6 +168,7 @@ class Hyperparameter:
     per: str = ""
     up_to: str = ""
     later: bool = False
+    shared: bool = False
 
     def at(self, scale: Scale) -> Hyperparameter:
         """The same for a problem of this scale, with a default and a range that fit it."""
@@ -179,7 +184,7 @@ class Hyperparameter:
     @property
     def stackable(self) -> bool:
         """Whether trials that differ in it can share one batched computation."""
-        return self.kind is float
+        return self.kind is float and not self.shared
 
     def parse(self, value: object, owner: str) -> Value:
         """Checks a value, given as such or as text.
@@ -221,6 +226,7 @@ def describe(params: type) -> dict[str, Hyperparameter]:
             meta.get("per", ""),
             meta.get("up_to", ""),
             meta.get("later", False),
+            not meta.get("stackable", True),
         )
         _check_values(found[f.name], params.__qualname__)
     return found

@@ -6,7 +6,7 @@ Shapes: T tasks, B batch rows, d features, k latent features, O outputs of all t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -18,6 +18,7 @@ from mtbench.contracts.hyperparameters import NoParams
 from mtbench.contracts.pretrained import Pretrainable
 from mtbench.contracts.recipe import Recipe
 from mtbench.contracts.reference import Reference
+from mtbench.contracts.stages import Stage
 from mtbench.contracts.terms import PerTask, Terms
 from mtbench.contracts.weighting import Weighting
 from mtbench.linear.data import LinearData
@@ -71,7 +72,7 @@ class GradientMethod(Method):
     Attributes:
         stackable: False where the objective cannot be mapped by torch.func.vmap.
         separate: Tasks share nothing: every parameter and buffer has a first axis of T, and each task keeps the epoch
-            that is best for itself.
+            that is best for itself. Of a method with stages this is said of what the last one trains.
         update_every: Steps between calls of `after_step`; 0 never calls it.
         weighting: What takes the place of the sum of the task losses; None, as authors leave it, sums them. A method
             named "method+weighting" has one: see `mtbench.contracts.weighted`.
@@ -160,6 +161,47 @@ class GradientMethod(Method):
             if isinstance(module, Pretrainable):
                 module.start_from(weights)
 
+    def stages(self, params: Any, recipe: Recipe) -> Sequence[Stage]:
+        """What is trained one after the other; as it stands, nothing but the objective.
+
+        All stages together have the recipe's epochs, no more. Each starts with an optimiser of its own; batches, ramps
+        and steps of the learning rate go on. Only the last stage is judged: best epoch, early stopping and selection
+        look at no other.
+
+        Args:
+            params: An instance of `Params` with plain numbers. What shares depend on is declared
+                `tunable(..., stackable=False)` where it is a float, since all trials of a stack have the same stages.
+            recipe: Gives the epochs.
+
+        Returns:
+            The stages in their order, whose shares sum to 1; empty for a method without.
+        """
+        return ()
+
+    def between(self, model: nn.Module, before: str, after: str, params: Any) -> Mapping[str, Tensor]:
+        """What changes from one stage to the next: called once for each trial, outside any mapping.
+
+        Tensors may be looked at and decided by. torch's generator is seeded by the trial.
+
+        Args:
+            model: As the stage before has left it.
+            before: Name of the stage that is over.
+            after: Name of the one that begins.
+            params: As in `stages`.
+
+        Returns:
+            New values by name of a parameter or buffer, finite and of the same shapes; all others stay.
+        """
+        return {}
+
+    def n_parameters(self, model: nn.Module, params: Any) -> int:
+        """Numbers that were learned and are used to predict; as it stands, all parameters.
+
+        To be given where a model holds more than that, such as what only an earlier stage needed. Called once for each
+        trial, like `between`.
+        """
+        return sum(parameter.numel() for parameter in model.parameters())
+
     def learning_rate_factors(self, model: nn.Module) -> Mapping[str, float]:
         """Parameters that learn faster or slower than the rest: factors of the learning rate by name.
 
@@ -168,7 +210,10 @@ class GradientMethod(Method):
         return {}
 
     def after_step(self, model: nn.Module, batch: Batch, params: Any) -> Mapping[str, Tensor]:
-        """Closed-form updates every `update_every` steps: new values by name of a parameter or buffer."""
+        """Closed-form updates every `update_every` steps: new values by name of a parameter or buffer.
+
+        Not called in stages that minimise something else than the method does.
+        """
         return {}
 
     def learned(self, model: nn.Module, params: Any) -> Mapping[str, Tensor]:

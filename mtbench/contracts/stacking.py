@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -13,19 +13,20 @@ _FEWEST = 4  # trials of a stack, below which a group is not cut further to keep
 _MOST_CUTS = 8  # stacks that a group is cut into to keep workers busy
 
 
-def groups(trials: Iterable[Trial], shapes: Mapping[int, object]) -> list[list[Trial]]:
+def groups(trials: Iterable[Trial], shapes: Mapping[int, object], shared: Collection[str] = ()) -> list[list[Trial]]:
     """Trials that can share a stack: equal in all hyperparameters that are not real numbers, and in shapes.
 
     Args:
         trials: Of one cell.
         shapes: By split, what problems must share to be trained in one stack.
+        shared: Real numbers in which they must be equal, too.
 
     Returns:
         The groups, each ordered by split and seed, so that neighbours share their batches.
     """
     found: dict[tuple[object, ...], list[Trial]] = {}
     for trial in trials:
-        fixed = tuple((k, v) for k, v in trial.params.items() if not isinstance(v, float))
+        fixed = tuple((k, v) for k, v in trial.params.items() if not isinstance(v, float) or k in shared)
         found.setdefault((fixed, shapes[trial.split], trial.phase), []).append(trial)
     return [sorted(group, key=lambda t: (t.split, t.seed)) for group in found.values()]
 

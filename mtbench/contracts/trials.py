@@ -222,7 +222,8 @@ class StackResult:
         reason: Why, for those that did not finish; "" for the others.
         metrics: By part, then by metric: float64 [R, T], or [R] for joint metrics.
         history: By name, float64 [R, E], one value per look at the validation part, NaN after a trial has stopped:
-            "epoch", "loss" (training objective) and the monitored validation metric. Of a method with a weighting also
+            "epoch", "loss" (training objective) and the monitored validation metric. Of a method with stages also the
+            index of the "stage", in all but the last of which the metric is NaN. Of a method with a weighting also
             "weights" [R, E, T], by which the tasks' losses or gradients were multiplied, and where gradients are formed
             "gradient_cosine" and "gradient_conflicts": see `mtbench.training.weighting.TaskWeighting.history`.
         best_epoch: int64 [R], the epoch whose parameters the metrics belong to.

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mtbench.contracts.hyperparameters import describe
 from mtbench.contracts.stacking import divide, groups
 from mtbench.contracts.trials import FINAL, Stack, StackResult, Trial
 from mtbench.contracts.values import Value
@@ -159,7 +160,8 @@ class Schedule:
         decided, rest = self._decided(planned, trials)
         phase.n_done = len(trials) - len(rest) - sum(len(stack.trials) for stack in decided)
         self._enqueue(phase, decided)
-        for group in groups(rest, planned.shapes):
+        shared = [name for name, h in describe(planned.method.Params).items() if h.shared]
+        for group in groups(rest, planned.shapes, shared):
             size = self._sizes.known(planned, group, again, refit=kind == "refit")
             if size is not None:
                 self._divide(phase, group, {"stack_size": size})

@@ -7,8 +7,9 @@ class TestMine(MethodContract):
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,6 +22,8 @@ from mtbench.contracts.batch import Batch, TaskColumns
 from mtbench.contracts.examples import Examples
 from mtbench.contracts.hyperparameters import describe
 from mtbench.contracts.method import FitMethod, GradientMethod, Method
+from mtbench.contracts.recipe import Recipe
+from mtbench.contracts.stages import Stage, stage_ends
 from mtbench.contracts.trials import LEARNING_RATE, StackResult, Status, Trial
 from mtbench.contracts.values import Value
 from mtbench.metrics import metric
@@ -30,8 +33,9 @@ from mtbench.plugins.checks import check_method
 from mtbench.tasks import Array, Problem
 from mtbench.testing.ownership import Gradients, moved, parameter_axes, task_gradients, trespasses, wrongly_shared
 from mtbench.testing.problems import MINIATURES, CompleteRegression, Miniature, SharedRegression, miniature_trials
-from mtbench.training import train_stack
+from mtbench.training import Checkpoint, train_stack
 from mtbench.training.data import PartData, batch_of
+from mtbench.training.stages import checked_stages
 
 CPU = torch.device("cpu")
 _NOWHERE = Path()  # generated data need no data root
@@ -118,7 +122,10 @@ class MethodContract:
 
     def test_training_reduces_the_loss(self, dataset: Miniature) -> None:
         self._gradient_method()
-        loss = self._trained(dataset).history["loss"][0]
+        history = self._trained(dataset).history
+        loss = history["loss"][0]
+        if "stage" in history:  # losses of different stages are of different objectives
+            loss = loss[history["stage"][0] == history["stage"][0].max()]
         assert loss[-3:].mean() < loss[0], f"the objective went from {loss[0]:g} to {loss[-1]:g}"
 
     def test_training_beats_predicting_nothing(self, dataset: Miniature) -> None:
@@ -135,7 +142,7 @@ class MethodContract:
 
     def test_training_again_gives_the_same(self, dataset: Miniature) -> None:
         method = self.method()
-        trials = _short(miniature_trials(method, dataset, [self.setting]))
+        trials = self._short(miniature_trials(method, dataset, [self.setting]))
         # What has no epochs takes as long as it takes, and has been trained before.
         first = _train(method, dataset, trials) if method.in_epochs else self._trained(dataset)
         assert_same(first, _train(self.method(), dataset, trials), tolerance=0.0)
@@ -147,14 +154,15 @@ class MethodContract:
         drawn = [{**row, **self.setting} for row in _drawn(type(method), dataset)]
         # Settings in turn on two splits: trials differ in what they are given, and in the rows they see.
         trials = miniature_trials(method, dataset, drawn[::2], splits=(0,))
-        trials = _short(trials + miniature_trials(method, dataset, drawn[1::2] or drawn, splits=(1,)))
+        trials = self._short(trials + miniature_trials(method, dataset, drawn[1::2] or drawn, splits=(1,)))
         stacked = _train(method, dataset, trials)
         for r, trial in enumerate(trials):
             assert_same(_row(stacked, r), _train(method, dataset, [trial]), tolerance=1e-8)
 
     def test_it_can_be_refitted(self, dataset: Miniature) -> None:
         method = self.method()
-        result = _train(method, dataset, miniature_trials(method, dataset, [self.setting], epochs=_FEW_EPOCHS))
+        n_epochs = max(_FEW_EPOCHS, self._before_the_last_stage(dataset.recipe) + 1)
+        result = _train(method, dataset, miniature_trials(method, dataset, [self.setting], epochs=n_epochs))
         assert result.status == [Status.FINISHED], result.reason
 
     def test_a_task_without_training_labels_is_left_out(self, dataset: Miniature) -> None:
@@ -170,7 +178,9 @@ class MethodContract:
         parts = {**problem.parts, "train": dataclasses.replace(part, labels=labels)}
         changed = dataclasses.replace(problem, parts=parts)
         method = self.method()
-        result = train_stack(method, {0: changed}, _short(miniature_trials(method, dataset, [self.setting])), dataset)
+        result = train_stack(
+            method, {0: changed}, self._short(miniature_trials(method, dataset, [self.setting])), dataset
+        )
         assert result.status == [Status.FINISHED], f"N_t is 0 for a task without labels: {result.reason[0]}"
         without = np.isnan(result.metrics["test"][dataset.report_metric][0])
         assert without.tolist() == [t == 1 for t in range(problem.n_tasks)]
@@ -182,7 +192,7 @@ class MethodContract:
                 if choice == self.setting.get(name, known.default):
                     continue  # every other test trains with it
                 trials = miniature_trials(method, dataset, [{**self.setting, name: choice}])
-                result = _train(method, dataset, _short(trials))
+                result = _train(method, dataset, self._short(trials))
                 assert result.status == [Status.FINISHED], f"{name}={choice}: {result.reason}"
 
     def test_learned_matrices_are_finite(self, dataset: Miniature) -> None:
@@ -191,6 +201,50 @@ class MethodContract:
             assert np.isfinite(matrix).all(), name
             if name == "transfer":
                 assert matrix.shape == (1, n_tasks, n_tasks), "transfer is [T, T]: row gives to column"
+
+    def test_every_stage_trains_what_it_says(self) -> None:
+        for stage, model, batch, params in self._staged():
+            objective = _objective_of(stage, self._gradient_method(), model, batch, params)
+            assert objective.shape == (), f"stage '{stage.name}' must minimise a scalar; found {list(objective.shape)}"
+            assert torch.isfinite(objective), stage.name
+            assert objective.requires_grad, f"what stage '{stage.name}' minimises depends on no parameter"
+            held = dict(model.named_parameters())
+            trained = [n for n in held if not stage.trains or any(f"{n}.".startswith(f"{at}.") for at in stage.trains)]
+            found = torch.autograd.grad(objective, [held[name] for name in trained], allow_unused=True)
+            used = [gradient for gradient in found if gradient is not None]
+            assert used, f"what stage '{stage.name}' minimises depends on no parameter that it trains"
+            assert all(torch.isfinite(gradient).all() for gradient in used), stage.name
+            if stage.terms is not None:
+                gradients = task_gradients(self._gradient_method(), moved(model), batch, params, stage.terms)
+                wrong = trespasses(gradients, parameter_axes(self._gradient_method(), model), batch.problem)
+                assert not wrong, f"task_axes names what other tasks use in stage '{stage.name}': {'; '.join(wrong)}"
+
+    def test_what_changes_between_stages_leaves_the_model_as_it_is(self) -> None:
+        stages = list(self._staged())
+        for (before, *_), (after, model, _, _) in pairwise(stages):
+            state = {name: value.clone() for name, value in model.state_dict().items()}
+            params = self.method.Params(**self.setting)
+            with torch.no_grad():
+                new = dict(self._gradient_method().between(model, before.name, after.name, params))
+            assert new.keys() <= state.keys()
+            for name, value in new.items():
+                assert value.shape == state[name].shape, name
+                assert torch.isfinite(value).all(), name
+            changed = [name for name, value in model.state_dict().items() if not torch.equal(value, state[name])]
+            assert not changed, f"`between` must return new values, and leave the model alone; it changed {changed}"
+
+    def test_a_stack_goes_on_from_a_checkpoint_in_every_stage(self, tmp_path: Path) -> None:
+        dataset = next(iter(self._staged_datasets()))
+        method = self.method()
+        trials = self._short(miniature_trials(method, dataset, [self.setting]))
+        ends = self._ends(dataset.recipe, trials[0].cell.recipe.max_epochs)
+        whole = _train(method, dataset, trials)
+        for stage, end in enumerate(ends[:-1]):
+            path = tmp_path / f"{stage}.npz"
+            with pytest.raises(_Stopped):
+                _train(method, dataset, trials, on_epoch=_stop_after(end), checkpoint=Checkpoint(path, trials, every=0))
+            resumed = _train(method, dataset, trials, checkpoint=Checkpoint(path, trials, every=1e9))
+            assert_same(whole, resumed, tolerance=0.0)
 
     def test_a_row_is_predicted_alike_in_any_company(self, dataset: Miniature) -> None:
         method, problem = self.method(), _problems(dataset)[0]
@@ -206,6 +260,40 @@ class MethodContract:
                 for t, columns in enumerate(problem.output_slices):
                     read[:, columns] = (validation.task[rows] == t)[:, None]
             np.testing.assert_allclose(own[read], together[rows][read], 1e-9, 1e-9)
+
+    def _staged_datasets(self) -> Iterator[Miniature]:
+        """A miniature that the method supports, where it declares stages."""
+        recipe = next(miniature.recipe for miniature in _ALL if self._refusal(miniature) is None)
+        if not self._gradient_method().stages(self.method.Params(**self.setting), recipe):
+            pytest.skip("it declares no stages")
+        return (miniature() for miniature in _ALL if self._refusal(miniature) is None)
+
+    def _staged(self) -> Iterator[tuple[Stage, torch.nn.Module, Batch, Any]]:
+        """Each stage with a fresh model, a batch and hyperparameters, on the first miniature that is supported."""
+        dataset = next(self._staged_datasets())
+        stages = checked_stages(self._gradient_method(), self.method.Params(**self.setting), dataset.recipe)
+        return ((stage, *self._prepared(dataset)) for stage in stages)
+
+    def _ends(self, recipe: Recipe, n_epochs: int) -> tuple[int, ...]:
+        """The last epochs of its stages, of so many; empty without."""
+        method = self.method()
+        if not isinstance(method, GradientMethod):
+            return ()
+        stages = checked_stages(method, self.method.Params(**self.setting), recipe)
+        return stage_ends(stages, n_epochs) if stages else ()
+
+    def _short(self, trials: Sequence[Trial]) -> list[Trial]:
+        """The same trials for a few epochs, of which every stage that has a share of them all has one at least."""
+        recipe = trials[0].cell.recipe
+        n_epochs = _FEW_EPOCHS
+        while len({0, *self._ends(recipe, n_epochs)}) < len({0, *self._ends(recipe, recipe.max_epochs)}):
+            n_epochs += 1
+        cell = dataclasses.replace(trials[0].cell, recipe=dataclasses.replace(recipe, max_epochs=n_epochs))
+        return [dataclasses.replace(trial, cell=cell) for trial in trials]
+
+    def _before_the_last_stage(self, recipe: Recipe) -> int:
+        """Epochs of all its stages but the last."""
+        return (0, 0, *self._ends(recipe, recipe.max_epochs))[-2]
 
     def _refusal(self, miniature: type[Miniature]) -> str | None:
         return self.method().supports(_problems(miniature())[0], miniature.recipe)
@@ -262,8 +350,31 @@ def assert_same(one: StackResult, other: StackResult, tolerance: float) -> None:
         np.testing.assert_allclose(values, other.history[name], tolerance, tolerance, err_msg=name)
 
 
-def _train(method: Method, dataset: Miniature, trials: list[Trial]) -> StackResult:
-    return train_stack(method, _problems(dataset), trials, dataset)
+class _Stopped(Exception):
+    """Ends a training."""
+
+
+def _stop_after(epoch: int) -> Callable[[int, int], None]:
+    """A listener that lets a training go on until the epoch after is over, whose checkpoint is not written then."""
+
+    def listener(at: int, n_active: int) -> None:
+        if at > epoch:
+            raise _Stopped
+
+    return listener
+
+
+def _objective_of(
+    stage: Stage, method: GradientMethod, model: torch.nn.Module, batch: Batch, params: Any
+) -> torch.Tensor:
+    """What a stage minimises."""
+    if stage.terms is not None:
+        return stage.terms(model, batch, params).sum
+    return (stage.objective or method.objective)(model, batch, params)
+
+
+def _train(method: Method, dataset: Miniature, trials: list[Trial], **options: Any) -> StackResult:
+    return train_stack(method, _problems(dataset), trials, dataset, **options)
 
 
 @cache
@@ -290,13 +401,6 @@ def _drawn(method: type[Method], dataset: Miniature) -> list[dict[str, Value]]:
         # Learning rates differ a little only: what is tested is not whether large steps diverge.
         drawn = [{**row, LEARNING_RATE: dataset.recipe.learning_rate * (1 + 0.1 * i)} for i, row in enumerate(drawn)]
     return drawn
-
-
-def _short(trials: Sequence[Trial]) -> list[Trial]:
-    """The same trials for a few epochs."""
-    recipe = dataclasses.replace(trials[0].cell.recipe, max_epochs=_FEW_EPOCHS)
-    cell = dataclasses.replace(trials[0].cell, recipe=recipe)
-    return [dataclasses.replace(trial, cell=cell) for trial in trials]
 
 
 def _row(result: StackResult, r: int) -> StackResult:

@@ -5,7 +5,7 @@ Shapes: T tasks, O outputs of all tasks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mtbench.contracts.batch import Batch
 from mtbench.contracts.method import GradientMethod
+from mtbench.contracts.terms import Terms
 from mtbench.tasks import Problem
 
 Gradients = Mapping[str, Tensor]
@@ -29,10 +30,16 @@ def moved(model: nn.Module) -> nn.Module:
     return model
 
 
-def task_gradients(method: GradientMethod, model: nn.Module, batch: Batch, params: Any) -> Gradients:
-    """The gradient of each of the method's task losses, by plain autograd."""
+def task_gradients(
+    method: GradientMethod,
+    model: nn.Module,
+    batch: Batch,
+    params: Any,
+    terms: Callable[[Any, Batch, Any], Terms] | None = None,
+) -> Gradients:
+    """The gradient of each of the method's task losses, or of a stage's `terms`, by plain autograd."""
     held = dict(model.named_parameters())
-    losses = method.terms(model, batch, params).tasks
+    losses = (terms or method.terms)(model, batch, params).tasks
     rows = [
         torch.autograd.grad(loss, list(held.values()), retain_graph=True, materialize_grads=True) for loss in losses
     ]

@@ -96,6 +96,21 @@ def check_names(method: Method, function: str, named: Collection[str], known: Co
             raise broken_promise(method, function, f"must name parameters or buffers: {', '.join(known)}", f"'{name}'")
 
 
+def checked_value(method: Method, name: str, value: object, held: Tensor) -> Tensor:
+    """What `between` returned for a parameter or buffer, in that one's dtype.
+
+    Raises:
+        PluginError: It is no tensor of the same shape, or not finite.
+    """
+    if not isinstance(value, Tensor) or value.shape != held.shape:
+        found = f"shape {list(value.shape)}" if isinstance(value, Tensor) else what(value)
+        raise broken_promise(method, "between", f"must give '{name}' as a tensor of shape {list(held.shape)}", found)
+    cast = value.detach().to(held)
+    if not bool(torch.isfinite(cast).all()):
+        raise broken_promise(method, "between", f"must give finite values for '{name}'", "NaN or infinity")
+    return cast
+
+
 def mixed_dtypes(method: Method, function: str, error: Exception, dtype: torch.dtype) -> PluginError | None:
     """What to say of an error where dtypes do not go together, or None for any other error.
 

@@ -162,10 +162,15 @@ class Footprint(Memory):
             data = shared_bytes(problem, self._device) + len(used) * part_bytes(problem, "train", self._dtype)
             before = count.live + data
             stack = GradientStack(self._method, used, trials, self._dataset, self._device, self._pretrained)
-            stack.train_epoch(1)
-            count.restart()
-            stack.train_epoch(max(1, steps))
-            held, step = count.live - before, count.peak - count.live
+            held = step = 0
+            for i in range(len(stack.course.stages)):
+                count.restart()
+                stack.enter(i)
+                stack.train_epoch(1)
+                changing = count.peak - count.live if i else 0
+                count.restart()
+                stack.train_epoch(max(1, steps))
+                held, step = max(held, count.live - before), max(step, changing, count.peak - count.live)
             rows = stack.evaluator.rows_at_once(len(trials))
             taken = [self._chunk(stack, n, count) for n in (rows, max(1, rows // 2))]
             state = sum(tensor.nbytes for tensor in stack.state.tensors().values())

@@ -28,6 +28,7 @@ from mtbench.training.memory import is_out_of_memory
 from mtbench.training.optimisers import clip_, optimiser_for
 from mtbench.training.progress import EpochListener, Progress
 from mtbench.training.stacked import PretrainedWeights, StackedModels, StackState
+from mtbench.training.stages import StageCourse
 from mtbench.training.trainer import StackTraining
 from mtbench.training.weighting import ByRows, TaskWeighting
 
@@ -73,11 +74,14 @@ class GradientStack(StackTraining):
         self._checkpoint = checkpoint
         of_trials = [problems[trial.split] for trial in trials]
         started = time.perf_counter()
+        self._trials = trials
+        self.course = StageCourse(method, trials)
         self.models = StackedModels(method, of_trials, trials, device, pretrained)
+        self.models.enter(self.course.stage)
         self._state = self.models.initial
         self._gradient = torch.empty_like(self._state.theta)
         self.progress = Progress.start(self._state)
-        # Counts as training: some methods learn something of their tasks first (dmtrl).
+        # Counts as training: a method may look at its data while it builds.
         self.progress.seconds += (time.perf_counter() - started) / len(trials)
         rates = torch.tensor([float(t.params[LEARNING_RATE]) for t in trials], device=device, dtype=self._dtype)
         self._optimiser = optimiser_for(self._recipe, self._state.theta, rates, self.models.rate_factors)
@@ -88,6 +92,7 @@ class GradientStack(StackTraining):
         train = self.part("train")
         self._batches = Batches(self._problems, one_of_each, self._stream_split, train, self._recipe, device)
         self._epoch = self._steps = 0
+        self._tried = False  # whether the present stage has made a step
         self._losses = torch.zeros(len(trials), device=device, dtype=self._dtype)  # since the last look
         self._active = np.arange(len(trials))  # still training
         self._held = np.arange(len(trials))  # still in the stack: finished trials leave in groups
@@ -99,7 +104,8 @@ class GradientStack(StackTraining):
         self._monitor = metric(dataset.selection_metric)
         self._own: _OwnStopping | None = None
         if method.separate and not self._refit:
-            self._own = _OwnStopping(self._monitor, self._problems[0].n_tasks, len(trials), self.models)
+            owner = self.models.owners(self._problems[0].n_tasks, self.course.stages[-1])
+            self._own = _OwnStopping(self._monitor, self._problems[0].n_tasks, len(trials), owner)
 
     def part(self, name: str) -> PartData:
         """A part's rows on the device, kept from their first use."""
@@ -113,8 +119,10 @@ class GradientStack(StackTraining):
             self._restore(*found)
         since = time.perf_counter()
         while len(self._active):
+            self.enter(self.course.of_epoch(self._epoch + 1))
             self._losses = self._losses + self.train_epoch()
             looks = self._epoch % self._recipe.eval_every == 0 or (self._limit[self._active] == self._epoch).any()
+            looks = looks or self._epoch in self.course.ends[:-1]
             done = self._look(self._losses) if looks else np.zeros(0, np.int64)
             now = time.perf_counter()
             self.progress.seconds[self._active] += (now - since) / len(self._active)
@@ -129,6 +137,34 @@ class GradientStack(StackTraining):
         # A trial whose validation metric never was a number has nothing to be judged by.
         self.progress.unjudged = (self.progress.best_epoch == 0) & ~self.progress.diverged
         self.progress.diverged |= self.progress.best_epoch == 0
+
+    def enter(self, stage: int) -> None:
+        """Goes on to a stage, with all that changes between stages on the way there.
+
+        Args:
+            stage: Its index.
+        """
+        while self.course.at < stage:
+            before = self.course.stage
+            self._go_to(self.course.at + 1)
+            active = set(self._active.tolist())
+            going_on = {i: self._trials[k] for i, k in enumerate(self._held.tolist()) if k in active}
+            self.models.between(self._state, going_on, before.name, self.course.stage.name)
+            self._optimiser.restart()
+            if self.course.in_last:
+                self.progress.snapshot.copy_from(*self._places(np.isin(self._held, self._active)))
+
+    def _go_to(self, stage: int) -> None:
+        self.course.at = stage
+        self.models.enter(self.course.stage)
+        self._tried = False
+        if self._weighting is not None:
+            self._weighting.enter_stage()
+
+    @property
+    def _weighted(self) -> TaskWeighting | None:
+        """The weighting, in stages whose objective it may change."""
+        return self._weighting if self.course.stage.objective is None else None
 
     def train_epoch(self, max_steps: int | None = None) -> Tensor:
         """One pass over the training rows.
@@ -149,13 +185,19 @@ class GradientStack(StackTraining):
             if step == max_steps:
                 break
             total += self._step(state, columns, shared, recipe.decay_factor**decays)
-        if self._weighting is not None:
-            self._weighting.end_epoch(state.hyper)
+        if self._weighted is not None:
+            self._weighted.end_epoch(state.hyper)
         return total
 
     def measure(self, n_steps: int) -> None:
-        """Does, for calibration, what an epoch of at most so many steps does: steps, then a look at validation rows."""
-        self.train_epoch(n_steps)
+        """Does, for calibration, what an epoch of at most so many steps does: steps, then a look at validation rows.
+
+        Every stage does its share of the steps, without what changes between stages.
+        """
+        for i, stage in enumerate(self.course.stages):
+            if self.course.at != i:
+                self._go_to(i)
+            self.train_epoch(max(1, round(stage.share * n_steps)))
         if not self._refit:
             self._predictions(self._state, self._held, "validation", self._held)
 
@@ -176,29 +218,43 @@ class GradientStack(StackTraining):
 
     def _step(self, state: StackState, columns: Columns, shared: bool, scale: float) -> Tensor:
         leaves = self.models.leaves(state.theta)
-        if self._weighting is None:
+        trained = {name: leaves[name] for name in self.models.trained}
+        weighting, update = self._weighted, None
+        if weighting is None:
             objective = self._objective(leaves, state, columns, shared)
-            gradients = torch.autograd.grad(objective.sum(), list(leaves.values()), materialize_grads=True)
-            update = None
+            found = torch.autograd.grad(objective.sum(), list(trained.values()), materialize_grads=True)
+            gradients: Mapping[str, Tensor] = dict(zip(trained, found, strict=True))
         else:
             terms = self._terms(leaves, state, columns, shared)
             by_rows = self._by_rows(state, columns, shared)
-            update = self._weighting.update(leaves, terms, state.hyper, columns["key"], by_rows)
-            objective, gradients = update.objective, tuple(update.gradient[name] for name in leaves)
-        if len(self._gradient) != len(objective):
-            self._gradient = torch.empty_like(state.theta)
-        # Into the same memory in every step: where parameters are many, new memory takes longer than the copy.
-        gradient = torch.cat([g.reshape(len(objective), -1) for g in gradients], 1, out=self._gradient)
+            update = weighting.update(trained, terms, state.hyper, columns["key"], by_rows)
+            objective, gradients = update.objective, update.gradient
+        gradient = self._flat(gradients, leaves)
         clip_(gradient, self._recipe.clip_norm)
         self._optimiser.step(state.theta, gradient, scale)
-        if self._weighting is not None and update is not None:
-            self._weighting.learn(update.learned, scale)
-            if self._weighting.sees_losses_after:
+        if weighting is not None and update is not None:
+            weighting.learn(update.learned, scale)
+            if weighting.sees_losses_after:
                 self._tell_losses_after(terms["tasks"].detach(), state, columns, shared)
         self._steps += 1
-        if self._method.update_every and self._steps % self._method.update_every == 0:
+        self._tried = True
+        own = self.course.stage.terms is None and self.course.stage.objective is None
+        if own and self._method.update_every and self._steps % self._method.update_every == 0:
             self.models.after_step(state, columns, shared, self._batches.per_task)
         return objective.detach()
+
+    def _flat(self, gradients: Mapping[str, Tensor], leaves: Mapping[str, Tensor]) -> Tensor:
+        """The gradients as one matrix [R, P], 0 for parameters that have none."""
+        n = len(self._held)
+        if len(self._gradient) != n:
+            self._gradient = torch.empty(n, self.models.n_parameters, device=self._device, dtype=self._dtype)
+        none = self._gradient.new_zeros(1, 1)
+        blocks = [
+            gradients[name].reshape(n, -1) if name in gradients else none.expand(n, leaf[0].numel())
+            for name, leaf in leaves.items()
+        ]
+        # Into the same memory in every step: where parameters are many, new memory takes longer than the copy.
+        return torch.cat(blocks, 1, out=self._gradient)
 
     def _terms(
         self, leaves: Mapping[str, Tensor], state: StackState, columns: Columns, shared: bool
@@ -206,14 +262,18 @@ class GradientStack(StackTraining):
         """The objectives in parts; in the first step with the errors an author needs."""
         with self._telling_what_does_not_map():
             terms = self.models.terms(leaves, state, columns, shared, self._batches.per_task)
-        if not self._steps:
+        if not self._tried:
             check_graph(self._method, terms["tasks"])
         return terms
 
     def _by_rows(self, state: StackState, columns: Columns, shared: bool) -> ByRows | None:
         """Gradients of all tasks in one pass, where rows belong to tasks and a network for each row has room."""
         n_tasks = self._problems[0].n_tasks
-        if "task" not in columns or n_tasks < _ROWS_FROM or columns["task"].shape[-1] * self.n_parameters > _ROWS_UP_TO:
+        if (
+            "task" not in columns
+            or n_tasks < _ROWS_FROM
+            or columns["task"].shape[-1] * self.models.n_parameters > _ROWS_UP_TO
+        ):
             return None
         return lambda names: self.models.row_gradients(names, state, columns, shared)
 
@@ -232,7 +292,7 @@ class GradientStack(StackTraining):
         try:
             yield
         except (RuntimeError, NotImplementedError, ValueError) as error:
-            if self._steps or len(self._held) == 1 or is_out_of_memory(error):
+            if self._tried or len(self._held) == 1 or is_out_of_memory(error):
                 raise
             raise PluginError(
                 f"The objective of method '{self._method.name}' must map over trials, but an operation in it does not: "
@@ -248,7 +308,7 @@ class GradientStack(StackTraining):
                 f"The objective of method '{self._method.name}' must be a scalar; found shape "
                 f"{tuple(objective.shape[1:])}."
             )
-        if not self._steps:
+        if not self._tried:
             check_graph(self._method, objective)
         return objective
 
@@ -260,18 +320,25 @@ class GradientStack(StackTraining):
         finite = np.isfinite(loss) & torch.isfinite(self._state.theta).all(1).cpu().numpy()
         state.note("epoch", self._active, epoch)
         state.note("loss", self._active, loss[active])
+        if self.course.declared:
+            state.note("stage", self._active, self.course.at)
         if self._weighting is not None:
             for name, values in self._weighting.history().items():
-                state.note(name, self._active, values[active])
-        stale = np.zeros(len(held), bool)
-        if self._refit:
+                known = values[active] if self._weighted is not None else np.full_like(values[active], np.nan)
+                state.note(name, self._active, known)
+        stale = better = np.zeros(len(held), bool)
+        if not self.course.in_last:
+            if not self._refit:
+                state.note(self._monitor.name, self._active, np.nan)
+        elif self._refit:
             better = active & finite & (self._limit[held] == epoch)
             state.best_epoch[held[better]] = epoch
             state.snapshot.copy_from(*self._places(better))
         else:
             better = self._keep_better(active & finite)
             patience = self._recipe.patience or np.inf
-            stale = epoch - np.where(better, epoch, state.best_epoch[held]) >= patience
+            since = self.course.patient_since(state.best_epoch[held])
+            stale = epoch - np.where(better, epoch, since) >= patience
         state.diverged[held[active & ~finite]] = True
         return np.asarray(held[active & (~finite | stale | (self._limit[held] <= epoch))])
 
@@ -331,6 +398,7 @@ class GradientStack(StackTraining):
         self._losses = torch.as_tensor(arrays["losses"]).to(self._device)
         self._active, self._held = arrays["active"], arrays["held"]
         self._epoch, self._steps = (int(count) for count in arrays["counts"])
+        self._go_to(self.course.of_epoch(self._epoch))
         if self._own is not None:
             self._own.best = arrays["own"]
         if self._weighting is not None:
@@ -353,9 +421,14 @@ class GradientStack(StackTraining):
         return self._state
 
     @property
-    def n_parameters(self) -> int:
-        """Numbers learned per trial."""
-        return self.models.n_parameters
+    def n_parameters(self) -> Array:
+        """Numbers learned and used to predict, int64 [K]."""
+        return self.models.sizes(self.progress.snapshot, self._trials)
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """The stages, of a method that declares some."""
+        return self.course.facts
 
     def _places(self, which: Array) -> tuple[Tensor, StackState, Tensor]:
         """Where some held trials are in the snapshot, and where in the present state."""
@@ -400,10 +473,10 @@ class _OwnStopping:
         owner: The task of each parameter, int64 [P].
     """
 
-    def __init__(self, monitor: Metric, n_tasks: int, n_trials: int, models: StackedModels) -> None:
+    def __init__(self, monitor: Metric, n_tasks: int, n_trials: int, owner: Tensor) -> None:
         self._metric = monitor if monitor.per_task and monitor.by_task else metric("loss")
         self.best = np.full((n_trials, n_tasks), np.nan)
-        self.owner = models.owners(n_tasks)
+        self.owner = owner
 
     def better(self, evaluator: Evaluator, predictions: Array, held: Array, eligible: Array, overall: Array) -> Array:
         """Which tasks of the held trials are better than ever: bool [R, T]; notes their values.

@@ -36,6 +36,10 @@ class StackedOptimiser(ABC):
     def select(self, keep: Tensor) -> None:
         """Keeps some trials: int64 positions."""
 
+    @abstractmethod
+    def restart(self) -> None:
+        """Forgets all steps."""
+
 
 class StackedAdam(StackedOptimiser):
     """Adam (Kingma and Ba 2015, algorithm 1), with the constants of the paper."""
@@ -82,6 +86,12 @@ class StackedAdam(StackedOptimiser):
         """Keeps some trials."""
         self._rate, self._mean, self._square = self._rate[keep], self._mean[keep], self._square[keep]
 
+    def restart(self) -> None:
+        """Forgets moments and steps."""
+        self._mean.zero_()
+        self._square.zero_()
+        self._steps = 0
+
 
 class StackedSGD(StackedOptimiser):
     """Stochastic gradient descent with momentum 0.9 (as torch.optim.SGD defines it)."""
@@ -107,6 +117,10 @@ class StackedSGD(StackedOptimiser):
     def select(self, keep: Tensor) -> None:
         """Keeps some trials."""
         self._rate, self._velocity = self._rate[keep], self._velocity[keep]
+
+    def restart(self) -> None:
+        """Forgets velocities."""
+        self._velocity.zero_()
 
 
 def _spans(factors: Tensor | None, n: int) -> list[tuple[slice, float]]:

@@ -9,22 +9,26 @@ import contextlib
 import dataclasses
 import math
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mtbench.contracts.batch import TaskColumns
+from mtbench.contracts.batch import Batch, TaskColumns
 from mtbench.contracts.hyperparameters import describe
 from mtbench.contracts.method import GradientMethod, Method
 from mtbench.contracts.recipe import Recipe
 from mtbench.contracts.seeds import seed_from
+from mtbench.contracts.stages import Stage
+from mtbench.contracts.terms import Terms
 from mtbench.contracts.trials import LEARNING_RATE, Trial
 from mtbench.errors import PluginError
 from mtbench.nn.batch_norm import take_any_batch
@@ -35,13 +39,18 @@ from mtbench.training.author_checks import (
     check_model,
     check_names,
     checked_terms,
+    checked_value,
     mixed_dtypes,
     tensor_objective,
 )
 from mtbench.training.data import Columns, batch_of
 
+Found = TypeVar("Found")
+
 _OF_BATCHES = ("n_train", "n_examples", "key")
 """Columns of a batch that are not of its rows."""
+
+_NOTHING: Columns = {}
 
 _NOT_PLUGINS = (Path(__file__).parents[1], Path(torch.__file__).parent)
 
@@ -84,6 +93,8 @@ class StackState:
     def copy_tasks_from(self, here: Tensor, other: StackState, there: Tensor, tasks: Tensor, owner: Tensor) -> None:
         """`copy_from` for some tasks of each trial, where every parameter and buffer belongs to one task.
 
+        A buffer without an axis of tasks is copied where any task is.
+
         Args:
             here: Positions, int64 [r].
             other: Where from.
@@ -93,7 +104,9 @@ class StackState:
         """
         self.theta[here] = torch.where(tasks[:, owner], other.theta[there], self.theta[here])
         for name, buffer in self.buffers.items():
-            which = tasks.view(*tasks.shape, *[1] * (buffer.ndim - 2))
+            of_tasks = buffer.ndim > 1 and buffer.shape[1] == tasks.shape[1]
+            some = tasks if of_tasks else tasks.any(1)
+            which = some.view(*some.shape, *[1] * (buffer.ndim - some.ndim))
             buffer[here] = torch.where(which, other.buffers[name][there], buffer[here])
 
     def tensors(self) -> dict[str, Tensor]:
@@ -123,6 +136,7 @@ class StackedModels:
         params: The trials' common hyperparameters, with plain numbers.
         ramped: Names of the hyperparameters that a recipe's ramp applies to.
         rate_factors: What each parameter's learning rate is multiplied by, [P]; None where the method names none.
+        trained: Names of the parameters that the present stage trains.
     """
 
     def __init__(
@@ -161,20 +175,45 @@ class StackedModels:
         self.ramped = [name for name, known in describe(method.Params).items() if known.ramped]
         self.initial = StackState(theta, buffers, hyper)
         self.rate_factors = self._rate_factors(method.learning_rate_factors(models[0]))
+        self.trained = list(self._shapes)
+
+    def enter(self, stage: Stage) -> None:
+        """From now on minimises and trains what a stage does.
+
+        Raises:
+            PluginError: It names something that is no parameter.
+        """
+        self._probe.stage = stage
+        self.trained = self._trained_by(stage)
+
+    def _trained_by(self, stage: Stage) -> list[str]:
+        if not stage.trains:
+            return list(self._shapes)
+        by_name = {at: _below(at, self._shapes) for at in stage.trains}
+        unknown = [at for at, names in by_name.items() if not names]
+        check_names(self._probe.method, "stages", unknown, self._shapes)
+        wanted = {name for names in by_name.values() for name in names}
+        return [name for name in self._shapes if name in wanted]
 
     @property
     def n_parameters(self) -> int:
         """P."""
         return sum(self._sizes)
 
-    def owners(self, n_tasks: int) -> Tensor:
+    def owners(self, n_tasks: int, stage: Stage) -> Tensor:
         """The task of each parameter of a method whose tasks share none, int64 [P].
 
+        Args:
+            n_tasks: T.
+            stage: The last one: parameters that it does not train stay as they are, and count as task 0's.
+
         Raises:
-            PluginError: A parameter or buffer has no task axis.
+            PluginError: A parameter that is trained, or a buffer where all are, has no task axis.
         """
-        held = dict(self._shapes)
-        held |= {name: tuple(buffer.shape[1:]) for name, buffer in self.initial.buffers.items()}
+        trained = self._trained_by(stage)
+        held = {name: self._shapes[name] for name in trained}
+        if len(trained) == len(self._shapes):
+            held |= {name: tuple(buffer.shape[1:]) for name, buffer in self.initial.buffers.items()}
         for name, shape in held.items():
             if not shape or shape[0] != n_tasks:
                 raise PluginError(
@@ -182,14 +221,21 @@ class StackedModels:
                     f"{n_tasks} tasks; '{name}' has shape {shape}."
                 )
         tasks = torch.arange(n_tasks, device=self._device)
-        return torch.cat([tasks.repeat_interleave(size // n_tasks) for size in self._sizes])
+        sizes = dict(zip(self._shapes, self._sizes, strict=True))
+        return torch.cat(
+            [
+                tasks.repeat_interleave(size // n_tasks) if name in held else tasks.new_zeros(size)
+                for name, size in sizes.items()
+            ]
+        )
 
     def _rate_factors(self, by_name: Mapping[str, float]) -> Tensor | None:
         if not by_name:
             return None
         factors = torch.ones(len(self._shapes), device=self._device, dtype=self.initial.theta.dtype)
         for prefix, factor in by_name.items():
-            named = [i for i, name in enumerate(self._shapes) if name == prefix or name.startswith(prefix + ".")]
+            below = _below(prefix, self._shapes)
+            named = [i for i, name in enumerate(self._shapes) if name in below]
             if not named:
                 raise PluginError(
                     f"learning_rate_factors must name parameters, or modules that have some; found '{prefix}' among "
@@ -200,8 +246,11 @@ class StackedModels:
         return factors.repeat_interleave(sizes, output_size=self.n_parameters)
 
     def leaves(self, theta: Tensor) -> dict[str, Tensor]:
-        """Views of theta by parameter name, [R, ...], each a leaf that gradients are taken by."""
-        return {name: view.requires_grad_() for name, view in self._views(theta).items()}
+        """Views of theta by parameter name, [R, ...]; those that the stage trains are leaves for gradients."""
+        views = self._views(theta)
+        for name in self.trained:
+            views[name].requires_grad_()
+        return views
 
     def _views(self, theta: Tensor) -> dict[str, Tensor]:
         blocks = torch.split(theta.detach(), self._sizes, dim=1)
@@ -303,7 +352,7 @@ class StackedModels:
         """
         method, own = self._probe.method, set[str]()
         for at, axis in method.task_axes(self._probe.model).items():
-            names = [name for name in self._shapes if not at or name == at or name.startswith(at + ".")]
+            names = _below(at, self._shapes)
             check_names(method, "task_axes", [] if names else [at], list(self._shapes))
             for name in names:
                 shape = self._shapes[name]
@@ -341,6 +390,52 @@ class StackedModels:
             check_names(self._probe.method, "after_step", changed, [*views, *state.buffers])
             for name, value in changed.items():
                 (views if name in views else state.buffers)[name].copy_(value)
+
+    def between(self, state: StackState, trials: Mapping[int, Trial], before: str, after: str) -> None:
+        """Writes what changes from one stage to the next into parameters and buffers, trial by trial.
+
+        Args:
+            state: Of the R trials.
+            trials: By position in the state, those that go on.
+            before: Name of the stage that is over.
+            after: Name of the one that begins.
+
+        Raises:
+            PluginError: A new value is of something else, or of another shape, or not finite.
+        """
+        method, views = self._probe.method, self._views(state.theta)
+        held = {**views, **state.buffers}
+        for r, trial in trials.items():
+            params = method_params(method, trial)
+            seed = seed_from(trial.cell.dataset, trial.split, trial.seed, f"before {after}")
+            with torch.random.fork_rng(devices=[]), torch.no_grad():
+                torch.manual_seed(seed)
+                found = self._of_one(state, r, partial(_between, method, before, after, params))
+                check_names(method, "between", found, [*held])
+                for name, value in found.items():
+                    held[name][r] = checked_value(method, name, value, held[name][r])
+
+    def sizes(self, state: StackState, trials: Sequence[Trial]) -> Array:
+        """Numbers that each trial learned, as its method counts them: int64 [R]."""
+        method = self._probe.method
+        if type(method).n_parameters is GradientMethod.n_parameters:
+            return np.full(len(trials), self.n_parameters, np.int64)
+        counts = [
+            int(self._of_one(state, r, partial(method.n_parameters, params=method_params(method, trial))))
+            for r, trial in enumerate(trials)
+        ]
+        return np.array(counts, np.int64)
+
+    def _of_one(self, state: StackState, r: int, ask: Callable[[nn.Module], Found]) -> Found:
+        """What a function makes of the model of the trial at position r, without mapping."""
+        self._set_mode(training=False)
+        tensors = {**self._views(state.theta), **state.buffers}
+        one = {"model." + name: value[r] for name, value in tensors.items()}
+        try:
+            with torch.no_grad():
+                return functional_call(self._probe, one, (ask,), tie_weights=self._tied)  # type: ignore[no-any-return]
+        except PluginError as error:
+            raise blamed(self._probe.method, error) from error
 
     def learned(self, state: StackState) -> dict[str, Tensor]:
         """The method's learned matrices, each [R, ...]."""
@@ -419,8 +514,13 @@ class _Probe(nn.Module):
     def __init__(self, model: nn.Module, method: GradientMethod, columns: TaskColumns) -> None:
         super().__init__()
         self.model, self.method, self._columns = model, method, columns
+        self.stage = Stage("", 1.0)
 
-    def forward(self, what: str, tensors: Columns, params: Any, per_task: int) -> Any:
+    def forward(
+        self, what: str | Callable[[nn.Module], Any], tensors: Columns = _NOTHING, params: Any = None, per_task: int = 0
+    ) -> Any:
+        if not isinstance(what, str):
+            return what(self.model)
         if what == "learned":
             return dict(self.method.learned(self.model, params))
         batch = batch_of(tensors, self._columns, per_task)
@@ -429,9 +529,28 @@ class _Probe(nn.Module):
         if what == "after_step":
             return dict(self.method.after_step(self.model, batch, params))
         if what in ("terms", "task losses"):
-            terms = checked_terms(self.method, self.method.terms(self.model, batch, params), batch.problem.n_tasks)
+            terms = checked_terms(self.method, self._terms(self.model, batch, params), batch.problem.n_tasks)
             return terms.tasks if what == "task losses" else {**vars(terms), "present": batch.present}
-        return tensor_objective(self.method, self.method.objective(self.model, batch, params))
+        return tensor_objective(self.method, self._objective(batch, params))
+
+    @property
+    def _terms(self) -> Callable[[Any, Batch, Any], Terms]:
+        return self.stage.terms or self.method.terms
+
+    def _objective(self, batch: Batch, params: Any) -> object:
+        if self.stage.terms is not None:
+            terms = self.stage.terms(self.model, batch, params)
+            return checked_terms(self.method, terms, batch.problem.n_tasks).sum
+        return (self.stage.objective or self.method.objective)(self.model, batch, params)
+
+
+def _between(method: GradientMethod, before: str, after: str, params: Any, model: nn.Module) -> dict[str, Tensor]:
+    return dict(method.between(model, before, after, params))
+
+
+def _below(at: str, names: Iterable[str]) -> list[str]:
+    """Those names that are `at`, or of something in the module of that name; all where it is ""."""
+    return [name for name in names if not at or name == at or name.startswith(at + ".")]
 
 
 def _caller(

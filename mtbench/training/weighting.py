@@ -71,7 +71,7 @@ class TaskWeighting:
     ) -> None:
         assert method.weighting is not None
         shared = models.shared_sizes(problem.n_tasks, problem.n_outputs)
-        self._method, self._params, self._shared = method, models.params, set(shared)
+        self._method, self._params, self.shared_sizes = method, models.params, shared
         self.weighting: Weighting = method.weighting
         n_tasks, n_shared, hyper = problem.n_tasks, sum(shared.values()), state.hyper
         device, dtype = rates.device, rates.dtype
@@ -118,7 +118,7 @@ class TaskWeighting:
         key = key + _SALT % 2**62
         if isinstance(self.weighting, LossWeighting):
             return _of_losses(self, leaves, terms, hyper, key)
-        shared = {name: leaf for name, leaf in leaves.items() if name in self._shared}
+        shared = {name: leaf for name, leaf in leaves.items() if name in self.shared_sizes}
         jacobian = self._task_gradients(terms["tasks"], shared, by_rows)
         return _of_gradients(self, leaves, terms, hyper, key, jacobian)
 
@@ -140,6 +140,10 @@ class TaskWeighting:
                 self._rows_fit = False
             return known
         return by_rows(list(leaves))
+
+    def enter_stage(self) -> None:
+        """What is minimised has changed: whether gradients can be taken row by row is not known any more."""
+        self._rows_fit = None
 
     def after_step(self, before: Tensor, after: Tensor, hyper: Mapping[str, Tensor]) -> None:
         """Tells the weighting the losses [R, T] of a batch before and after the parameters changed."""
@@ -343,11 +347,17 @@ def _of_gradients(
             for name, block in jacobian.items()
         }
     else:
-        rows = torch.cat([block.flatten(2) for block in jacobian.values()], 2) if jacobian else gram[:, :, :0]
+        # What a stage does not train has gradients of 0: a weighting may remember numbers for each.
+        blocks = [
+            jacobian[name].flatten(2) if name in jacobian else tasks.new_zeros(*tasks.shape, size)
+            for name, size in held.shared_sizes.items()
+        ]
+        rows = torch.cat(blocks, 2) if blocks else gram[:, :, :0]
         combined = held.combine({**seen, "jacobian": rows}, {}, hyper, key)
         _check_shape(weighting, combined, f"[P] = [{rows.shape[2]}]", (rows.shape[2],))
-        blocks = torch.split(combined.to(tasks.dtype), [block[0, 0].numel() for block in jacobian.values()], 1)
-        gradient = {name: block.reshape(shared[name].shape) for name, block in zip(jacobian, blocks, strict=True)}
+        parts = torch.split(combined.to(tasks.dtype), list(held.shared_sizes.values()), 1)
+        by_name = zip(held.shared_sizes, parts, strict=True)
+        gradient = {name: part.reshape(shared[name].shape) for name, part in by_name if name in shared}
     if weights is not None and isinstance(weighting, GramWeighting) and weighting.heads == "weighted":
         of_heads = weights * tasks
     else:

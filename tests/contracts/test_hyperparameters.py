@@ -76,3 +76,14 @@ def test_what_fits_is_described():
     found = describe(Params)
     assert list(found) == ["a", "b", "c", "d", "e", "f"]
     assert [found[name].kind for name in "abcd"] == [float, int, str, bool]
+
+
+def test_a_float_that_trials_of_a_stack_must_share_splits_stacks() -> None:
+    @dataclass(frozen=True)
+    class Params:
+        share: float = tunable(0.2, stackable=False)
+        decay: float = tunable(0.2)
+
+    known = describe(Params)
+    assert [known[name].stackable for name in ("share", "decay")] == [False, True]
+    assert [name for name, h in known.items() if h.shared] == ["share"]

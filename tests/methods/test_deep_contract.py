@@ -24,6 +24,7 @@ from mtbench.training import train_stack
 METHODS = (
     "hard_sharing",
     "stl_deep",
+    "fine_tuned",
     "cross_stitch",
     "mmoe",
     "cgc",

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mtbench import FitMethod, GradientMethod, PluginError, Predictor, Reference, Terms, tunable
+from mtbench import FitMethod, GradientMethod, PluginError, Predictor, Reference, Stage, Terms, tunable
 from mtbench.testing import MethodContract
 from mtbench.testing.problems import MINIATURES, SharedRegression
 
@@ -233,6 +233,39 @@ def test_a_method_that_is_asked_of_the_problem_alone_is_refused_in_one_line():
 def test_a_grid_that_holds_a_forbidden_value_is_found():
     with pytest.raises(PluginError, match="must be a finite number from 0"):
         suite(BadGrid).test_defaults_and_grids_are_values_it_accepts()
+
+
+class Staged(Good):
+    def stages(self, params, recipe):
+        return (Stage("warm", 0.4, objective=self.warm), Stage("fit", 0.6))
+
+    def warm(self, model, batch, params):
+        return (model.W - 0.1).square().sum()
+
+    def between(self, model, before, after, params):
+        return {"W": model.W / 2}
+
+
+class TestStaged(MethodContract):
+    method = Staged
+
+
+def test_a_stage_that_trains_nothing_is_found():
+    class Idle(Staged):
+        def warm(self, model, batch, params):
+            return batch.inputs.square().sum()
+
+    with pytest.raises(AssertionError, match="what stage 'warm' minimises depends on no parameter"):
+        suite(Idle).test_every_stage_trains_what_it_says()
+
+
+def test_an_update_between_stages_that_writes_into_the_model_is_found():
+    class Writes(Staged):
+        def between(self, model, before, after, params):
+            return {"W": model.W.mul_(0.5)}
+
+    with pytest.raises(AssertionError, match=r"leave the model alone; it changed \['W'\]"):
+        suite(Writes).test_what_changes_between_stages_leaves_the_model_as_it_is()
 
 
 def test_the_miniatures_cover_both_layouts_and_missing_labels():
