@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from mtbench.errors import PluginError
+from mtbench.losses.training import label_losses
 from mtbench.tasks import Problem, TaskKind
 
 
@@ -237,12 +237,12 @@ def _shared_losses(problem: Problem, outputs: Tensor, labels: Tensor, mask: Tens
     """Shared layout: outputs [B, O], labels and mask [B, D] -> losses and weights [B, T]."""
     single = problem.only(TaskKind.REGRESSION) and problem.n_outputs == problem.n_tasks
     if single or problem.only(TaskKind.BINARY):
-        losses = _kind_loss(problem.tasks[0].kind, outputs, labels)
+        losses = label_losses(problem.tasks[0].kind, outputs, labels)
         return losses, torch.ones_like(losses) if mask is None else mask
     columns, counts = [], []
     for t, task in enumerate(problem.tasks):
         out, own = outputs[:, problem.output_slices[t]], problem.label_slices[t]
-        loss = _kind_loss(task.kind, out, labels[:, own])
+        loss = label_losses(task.kind, out, labels[:, own])
         columns.append(loss.mean(-1) if mask is None else _known_mean(loss, mask[:, own]))
         counts.append(torch.ones_like(loss[:, 0]) if mask is None else mask[:, own].sum(-1))
     return torch.stack(columns, -1), torch.stack(counts, -1)
@@ -256,17 +256,17 @@ def _own_losses(
     And the number of each row's labels, [B]; None where none is missing.
     """
     if known.of_task.shape[1] == 1 and len(known.kinds) == 1:
-        return _kind_loss(known.kinds[0], own, labels)[:, 0], None if mask is None else mask[:, 0]
+        return label_losses(known.kinds[0], own, labels)[:, 0], None if mask is None else mask[:, 0]
     valid = known.valid[task]
     width = min(own.shape[1], labels.shape[1])
     total = torch.zeros_like(own[:, 0])
     for k, kind in enumerate(known.kinds):
         if kind is TaskKind.MULTICLASS:
-            loss = _kind_loss(kind, own.masked_fill(~valid, -1e9), labels)[:, 0]
+            loss = label_losses(kind, own.masked_fill(~valid, -1e9), labels)[:, 0]
         else:
             counted = valid[:, :width].to(own.dtype) if mask is None else mask[:, :width]
             counted_labels = torch.where(valid[:, :width], labels[:, :width], 0.0)
-            losses = _kind_loss(kind, own[:, :width], counted_labels)
+            losses = label_losses(kind, own[:, :width], counted_labels)
             loss = (losses * counted).sum(-1) / counted.sum(-1) if mask is None else _known_mean(losses, counted)
         total = torch.where(known.kind[task] == k, loss, total)
     return total, None if mask is None else mask.sum(-1)
@@ -275,14 +275,3 @@ def _own_losses(
 def _known_mean(losses: Tensor, mask: Tensor) -> Tensor:
     """The mean over the labels that are there, 0 where none is: [B, D_t] -> [B]."""
     return (losses * mask).sum(-1) / mask.sum(-1).clamp(min=1.0)
-
-
-def _kind_loss(kind: TaskKind, outputs: Tensor, labels: Tensor) -> Tensor:
-    """Loss of one kind of task: [B, C_t] and [B, D_t] -> [B, C_t], or [B, 1] for multiclass."""
-    if kind is TaskKind.MULTICLASS:
-        # Clamped for the rows of other kinds, whose losses are not used: a problem's own classes are in range.
-        picked = F.log_softmax(outputs, -1).gather(-1, labels[:, :1].long().clamp(0, outputs.shape[-1] - 1))
-        return -picked
-    if kind is TaskKind.REGRESSION:
-        return (outputs - labels) ** 2
-    return F.binary_cross_entropy_with_logits(outputs, labels, reduction="none")

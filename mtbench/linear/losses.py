@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mtbench.linear.curvature import per_stream, task_product
 from mtbench.linear.data import LinearData
+from mtbench.losses.training import label_losses
+from mtbench.tasks import TaskKind
 
 
 class SquaredLosses(LinearData):
@@ -202,6 +204,6 @@ class LogisticLosses(LinearData):
         return task_product(weights.mT, self._inputs[u].mT)
 
     def _sum(self, u: int, scores: Tensor) -> Tensor:
-        """Scores [R_u, T, N] -> [R_u, T]. log(1 + exp z) - y z, in a form that is exact for large z."""
-        losses = (1.0 - self._labels[u]) * scores - nn.functional.logsigmoid(scores)
+        """Scores [R_u, T, N] -> [R_u, T]."""
+        losses = label_losses(TaskKind.BINARY, scores, self._labels[u].expand_as(scores))
         return (self._row_weights[u] * losses).sum(-1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mtbench.losses.scoring import label_losses
 from mtbench.metrics.blocks import Block, blocks
 from mtbench.tasks import Array, Part, Problem, TaskKind
 
@@ -79,12 +80,4 @@ def loss(problem: Problem, part: Part, predictions: Array) -> Array:
 
 def losses(block: Block) -> Array:
     """Of each label: [R, n_t, D_t]; anything where a label is missing."""
-    p, y = block.outputs.astype(np.float64), block.labels
-    if block.task.kind is TaskKind.MULTICLASS:
-        picked = np.take_along_axis(p, np.broadcast_to(y[None, :, :1].astype(int), (len(p), len(y), 1)), 2)
-        from scipy.special import logsumexp  # takes as long to import as a small network to train
-
-        return np.asarray(logsumexp(p, axis=2, keepdims=True) - picked)
-    if block.task.kind is TaskKind.REGRESSION:
-        return np.asarray((p - y) ** 2)
-    return np.asarray(np.logaddexp(0.0, p) - p * y)
+    return label_losses(block.task.kind, block.outputs, block.labels)
