@@ -13,7 +13,9 @@ from mtbench.metrics.relative import relative_loss
 from mtbench.metrics.values import error, loss, pooled_rmse, rmse
 from mtbench.tasks import TaskKind
 
-__all__ = ["METRICS", "Metric", "RANKS", "mean_over_tasks", "metric", "prediction_width", "named_metric", "register"]
+__all__ = [
+    "METRICS", "MIXED", "Metric", "RANKS", "mean_over_tasks", "metric", "prediction_width", "named_metric", "register"
+]  # fmt: skip
 
 _NUMBERS = (TaskKind.REGRESSION,)
 
@@ -53,6 +55,8 @@ METRICS = {
     )
 }  # fmt: skip
 
+MIXED = "relative_loss"
+"""The metric whose mean over tasks of different kinds means something."""
 
 _OFFERED: dict[str, Metric] = {}  # metrics of plugins
 

@@ -6,13 +6,14 @@ shared layout and [R, n, C] (each row the outputs of its own task) in the own la
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mtbench.errors import DataError
 from mtbench.tasks import Array, Part, Problem, TaskKind
+from mtbench.tasks.some_tasks import rows_of_tasks, with_tasks
 
 CLASSES = (TaskKind.BINARY, TaskKind.MULTICLASS, TaskKind.MULTILABEL)
 """Kinds of tasks that are classifications."""
@@ -57,9 +58,41 @@ class Metric:
         Raises:
             DataError: It needs other tasks or labels.
         """
-        lack = self.needs(problem) or self._other_kind(problem) or self.needs_of_rows(problem, part)
+        lack = self.lack(problem, part)
         if lack is not None:
             raise DataError(f"{problem.dataset}: metric '{self.name}' needs {lack}")
+
+    def lack(self, problem: Problem, part: Part) -> str | None:
+        """None, or what it needs and a part of a problem does not have."""
+        return self.needs(problem) or self._other_kind(problem) or self.needs_of_rows(problem, part)
+
+    def among(self, kinds: Collection[TaskKind]) -> Metric:
+        """The same metric of the tasks of some kinds among others, which have no value (NaN). It must be `per_task`.
+
+        Args:
+            kinds: Kinds of tasks that it is a metric of.
+        """
+
+        def chosen(problem: Problem) -> list[int]:
+            return [t for t, task in enumerate(problem.tasks) if task.kind in kinds]
+
+        def lack(problem: Problem, part: Part) -> str | None:
+            tasks, name = chosen(problem), next(n for n, one in problem.parts.items() if one is part)
+            some = with_tasks(problem, tasks) if tasks else None
+            return None if some is None else self.lack(some, some.parts[name])
+
+        def values(problem: Problem, part: Part, predictions: Array) -> Array:
+            tasks, name = chosen(problem), next(n for n, one in problem.parts.items() if one is part)
+            found = np.full((len(predictions), problem.n_tasks), np.nan)
+            rows = rows_of_tasks(part, tasks)
+            if tasks and len(part.labels[rows]):
+                some = with_tasks(problem, tasks)
+                own = np.concatenate([np.arange(s.start, s.stop) for s in (problem.output_slices[t] for t in tasks)])
+                columns = own if part.task is None else np.arange(max(problem.tasks[t].n_outputs for t in tasks))
+                found[:, tasks] = self.compute(some, some.parts[name], predictions[:, rows][:, :, columns])
+            return found
+
+        return replace(self, values=values, needs=_any_problem, needs_of_rows=lack, kinds=tuple(TaskKind))
 
     def compute(self, problem: Problem, part: Part, predictions: Array) -> Array:
         """The values of R trials: [R, T], or [R] for a joint metric; float64, NaN where there is none.

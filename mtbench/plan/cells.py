@@ -132,6 +132,12 @@ class CellResults:
         """The report metric, then those also reported; "" stands for one the store does not name."""
         return (self.provenance.get("report_metric", ""), *self.provenance.get("also_report", ()))
 
+    @property
+    def task_metrics(self) -> tuple[str, ...]:
+        """The metrics of which there may be values per task: `test_metrics`, and those of single kinds of tasks."""
+        of_kinds = self.provenance.get("metric_by_kind", {}).values()
+        return tuple(dict.fromkeys((*self.test_metrics, *of_kinds)))
+
     def higher_is_better(self, metric: str) -> bool:
         """The direction of a metric; False where the store does not say."""
         return bool(_about(self.provenance, metric).get("higher_is_better", False))

@@ -15,7 +15,7 @@ from mtbench.contracts.hyperparameters import Hyperparameter, Range, describe, f
 from mtbench.contracts.method import Method
 from mtbench.contracts.recipe import Recipe
 from mtbench.contracts.scale import PLAIN, Scale, scale_of
-from mtbench.contracts.scoring import check_scoring
+from mtbench.contracts.scoring import Scoring, check_scoring, scoring_of
 from mtbench.contracts.trials import LEARNING_RATE, WITH, Cell, Trial
 from mtbench.contracts.values import Value
 from mtbench.contracts.weighted import of_weighting, plain_name
@@ -50,6 +50,7 @@ class PlannedCell:
         skipped: Why the method cannot train here, or None.
         recipe_changes: Recipe fields the user changed.
         base: The cell that is trained first, once per split and seed, for this one's trials to start from its backbone.
+        scoring: The metrics that the data set is scored by.
         ranges: Where the search looks for what it varies, as `mtbench.plan.ranges.searched` has it.
         together: Whether one setting is selected for all splits, so that the search compares over all of them.
     """
@@ -66,6 +67,7 @@ class PlannedCell:
     content: Mapping[int, Fingerprint]
     skipped: str | None
     recipe_changes: Mapping[str, object]
+    scoring: Scoring
     base: PlannedCell | None = None
     ranges: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     together: bool = False
@@ -221,6 +223,7 @@ def _base(study: Study, plugins: Plugins, loaded: _Loaded) -> PlannedCell:
         loaded.fingerprints,
         None,
         loaded.changes,
+        scoring_of(dataset, loaded.problem.tasks),
     )
 
 
@@ -249,6 +252,7 @@ def _planned(study: Study, plugins: Plugins, method_class: type[Method], loaded:
         loaded.fingerprints,
         method.supports(loaded.problem.without_test(), recipe),
         loaded.changes,
+        scoring_of(dataset, loaded.problem.tasks),
         base,
         searched(known, parse_search(study.search)[0], fixed),
         study.selection == "across_splits",

@@ -22,7 +22,7 @@ _KINDS = {"best_epoch": "iu", "train_seconds": "f", "n_parameters": "iu", "resid
 _CELL = ("method", "method_version", "distribution", "dataset", "dataset_version", "content")
 _PROVENANCE: Mapping[str, type] = {
     "report_metric": str, "selection_metric": str, "also_report": list, "metrics": dict, "task_names": list,
-    "recipe_overrides": dict, "options_default": dict,
+    "metric_by_kind": dict, "recipe_overrides": dict, "options_default": dict,
 }  # fmt: skip
 
 
@@ -94,8 +94,9 @@ def check_provenance(provenance: Any) -> None:
     for field, kind in _PROVENANCE.items():
         found = provenance.get(field, kind())
         _require(isinstance(found, kind), f"the '{field}' of its provenance must be of type {kind.__name__}", found)
-    for field in ("also_report", "task_names"):
-        names = provenance.get(field, [])
+    for field in ("also_report", "task_names", "metric_by_kind"):
+        found = provenance.get(field, [])
+        names = list(found.values()) if isinstance(found, dict) else found
         _require(all(isinstance(name, str) for name in names), f"the '{field}' of its provenance must be texts", names)
     metrics = provenance.get("metrics", {})
     good = all(isinstance(about, dict) for about in metrics.values())

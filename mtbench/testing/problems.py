@@ -140,6 +140,33 @@ class OwnMulticlass(Miniature):
         return {name: _own_part(rng, n, (0.4, 0.35, 0.25), labels) for name, n in _PART_ROWS.items()}
 
 
+class MixedKinds(Miniature):
+    """Shared inputs, two regressions, two binary tasks and a multiclass task, with a metric for each kind."""
+
+    name = "miniature_mixed"
+    title = "Tasks of three kinds on the same rows"
+    metric_by_kind: ClassVar[Mapping[str, str]] = {"regression": "rmse", "binary": "auc", "multiclass": "error"}
+    tasks = (
+        Task("value_0", TaskKind.REGRESSION),
+        Task("sign_0", TaskKind.BINARY),
+        Task("largest", TaskKind.MULTICLASS, 3),
+        Task("value_1", TaskKind.REGRESSION),
+        Task("sign_1", TaskKind.BINARY),
+    )
+
+    def generate(self, rng: np.random.Generator) -> Mapping[str, Part]:
+        """Rows, noisy linear values of them, and the signs and the largest of such values."""
+        W = _related_weights(rng, 5)
+
+        def part(n: int) -> Part:
+            inputs = rng.normal(size=(n, N_FEATURES)).astype(np.float32)
+            values = inputs @ W + 0.1 * rng.normal(size=(n, 5))
+            labels = [values[:, 0], values[:, 1] > 0, inputs[:, :3].argmax(1), values[:, 3], values[:, 4] > 0]
+            return Part(inputs, np.stack(labels, 1).astype(np.float32))
+
+        return {name: part(n) for name, n in _PART_ROWS.items()}
+
+
 class SharedImages(Miniature):
     """Shared inputs, three binary tasks on colour images: which of three patterns an image shows."""
 
