@@ -26,6 +26,7 @@ class TaskColumns:
         real: int64 [O], the positions of `of_task`, flattened to [T * C], that are no padding.
         kinds: The kinds of its tasks, each once.
         kind: int64 [T], index of each task's kind in `kinds`.
+        weight: float64 [T], what each task counts for, of mean 1; None where all count the same.
     """
 
     problem: Problem
@@ -34,6 +35,7 @@ class TaskColumns:
     real: Tensor
     kinds: tuple[TaskKind, ...]
     kind: Tensor
+    weight: Tensor | None
 
     @classmethod
     def of(cls, problem: Problem, device: torch.device) -> TaskColumns:
@@ -53,7 +55,8 @@ class TaskColumns:
         real = [i for i, there in enumerate(there for row in valid for there in row) if there]
         kinds = tuple(dict.fromkeys(task.kind for task in problem.tasks))
         kind = [kinds.index(task.kind) for task in problem.tasks]
-        return cls(problem, tensor(columns), tensor(valid), tensor(real), kinds, tensor(kind))
+        weight = None if problem.task_weights is None else tensor(problem.task_weights)
+        return cls(problem, tensor(columns), tensor(valid), tensor(real), kinds, tensor(kind), weight)
 
     def per_task(self, values: Tensor) -> Tensor:
         """Sums a value per output column over the columns of each task.
@@ -87,6 +90,8 @@ class Batch:
             None outside of training.
         n_examples: [T], as `n_train`, but of a binary task only the rows labelled 1: in one-vs-all problems those of
             each class. None for as many as `n_train`.
+        weight: What each row's loss is multiplied by, where a data set weighs rows or classes: [B, T], or [B] in the
+            own layout, of mean 1 over a task's labels in the part; None where all count the same.
     """
 
     inputs: Tensor
@@ -98,6 +103,7 @@ class Batch:
     per_task: int = 0
     key: Tensor | None = None
     n_examples: Tensor | None = None
+    weight: Tensor | None = None
 
     @property
     def problem(self) -> Problem:
@@ -106,13 +112,17 @@ class Batch:
 
     @property
     def present(self) -> Tensor:
-        """Which tasks have labels in this batch: [T], 1 or 0."""
-        n_tasks, known = self.problem.n_tasks, self.mask
+        """Which tasks have labels in this batch that count: [T], 1 or 0."""
+        n_tasks, known, weight = self.problem.n_tasks, self.mask, self.weight
         if self.task is not None:
             own = self.task[:, None] == torch.arange(n_tasks, device=self.task.device)
             if known is not None:
                 own = own & (known > 0).any(-1, keepdim=True)
+            if weight is not None:
+                own = own & (weight > 0)[:, None]
             return own.any(0).to(self.inputs.dtype)
+        if weight is not None:
+            return (weight > 0).any(0).to(self.inputs.dtype)  # it is 0 where there is no label
         if known is None:
             return self.inputs.new_ones(n_tasks)
         seen = [(known[:, columns] > 0).any() for columns in self.problem.label_slices]
@@ -148,6 +158,11 @@ class Batch:
     def task_losses(self, outputs: Tensor) -> Tensor:
         """The mean loss of each task over its labels in this batch; 0 for a task without labels here.
 
+        Where a data set declares weights, each loss is multiplied by that of its label, which is 1 on average over the
+        task's labels of the part: a batch of all rows gives sum w l / sum w, and smaller ones give that on average.
+        (To divide by the weights of the batch would make rows that are alone in theirs count the same.) The task's
+        loss is multiplied by the weight of the task, which is 1 on average over tasks.
+
         A task of few rows is absent from many batches and then counts for nothing, so that over an epoch it weighs less
         than the mean over all its rows would; with `batch_size = 0` every batch holds all rows.
 
@@ -164,12 +179,12 @@ class Batch:
             PluginError: The outputs have another shape.
         """
         row_losses, counts = self._row_losses(outputs)
-        return (row_losses * counts).sum(0) / counts.sum(0).clamp(min=1.0)
+        return self._weighted((row_losses * counts).sum(0) / counts.sum(0).clamp(min=1.0))
 
     def pooled_loss(self, outputs: Tensor) -> Tensor:
         """The mean loss over all labelled (row, task) pairs of this batch: tasks weigh as they have rows.
 
-        The loss of a pair is the mean over the task's labels in that row.
+        The loss of a pair is the mean over the task's labels in that row, times the weights of `task_losses`.
 
         Args:
             outputs: [B, O].
@@ -196,7 +211,7 @@ class Batch:
         """
         row_losses, counts = self._row_losses(outputs)
         pairs = (counts > 0).to(counts.dtype)
-        return (row_losses * pairs).sum(0) / pairs.sum().clamp(min=1.0)
+        return self._weighted((row_losses * pairs).sum(0) / pairs.sum().clamp(min=1.0))
 
     def checked(self, outputs: Tensor) -> Tensor:
         """The outputs, once their shape is known to be right.
@@ -220,17 +235,24 @@ class Batch:
         return outputs
 
     def _row_losses(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
-        """The mean loss of each row's labels for each task, and a weight that grows with their number.
+        """The mean loss of each row's labels for each task, weighted, and their number.
 
-        Both are [B, T] or broadcast to it. Where no label of the part is missing all weights are 1: then all rows of a
+        Both are [B, T] or broadcast to it. Where no label of the part is missing all numbers are 1: then all rows of a
         task have equally many.
         """
         n_tasks, outputs = self.problem.n_tasks, self.checked(outputs)
         if self.task is None:
-            return _shared_losses(self.problem, outputs, self.labels, self.mask)
-        losses, counts = _own_losses(self.columns, self.own_outputs(outputs), self.labels, self.task, self.mask)
-        weights = (self.task[:, None] == torch.arange(n_tasks, device=self.task.device)).to(outputs.dtype)
-        return losses[:, None], weights if counts is None else weights * counts[:, None]
+            losses, counts = _shared_losses(self.problem, outputs, self.labels, self.mask)
+            return losses if self.weight is None else losses * self.weight, counts
+        losses, labels = _own_losses(self.columns, self.own_outputs(outputs), self.labels, self.task, self.mask)
+        losses = losses if self.weight is None else losses * self.weight
+        own = (self.task[:, None] == torch.arange(n_tasks, device=self.task.device)).to(outputs.dtype)
+        return losses[:, None], own if labels is None else own * labels[:, None]
+
+    def _weighted(self, losses: Tensor) -> Tensor:
+        """Losses of tasks [T] times the weights of tasks."""
+        weight = self.columns.weight
+        return losses if weight is None else losses * weight.to(losses.dtype)
 
 
 def _shared_losses(problem: Problem, outputs: Tensor, labels: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mtbench.errors import UnknownName
 from mtbench.metrics.curves import auc, average_precision
 from mtbench.metrics.decisions import balanced_error, macro_f1, micro_f1
@@ -20,7 +22,7 @@ __all__ = [
 _NUMBERS = (TaskKind.REGRESSION,)
 
 METRICS = {
-    m.name: m
+    m.name: replace(m, honours_weights=True)
     for m in (
         Metric("rmse", "root mean squared error, mean over tasks", False, True, rmse, kinds=_NUMBERS),
         Metric("pooled_rmse", "root mean squared error over the rows of all tasks", False, False, pooled_rmse,

@@ -38,7 +38,7 @@ class TrialRow:
 
     def value(self, metric: str) -> float:
         """Headline of a test metric, "name" or "name@part": its mean over tasks; NaN where there is none."""
-        return _headlines(self.values(metric)[None], 1)[0]
+        return _headlines(self.values(metric)[None], 1, self.stack.provenance)[0]
 
     def values(self, metric: str) -> Array:
         """A test metric per task, [T], or [1] for a joint metric; empty where there is none."""
@@ -146,6 +146,8 @@ class CellResults:
         """A metric in words, with its unit."""
         part = metric.partition("@")[2]
         title = str(_about(self.provenance, metric).get("title", metric.partition("@")[0]))
+        weights = self.provenance.get("weights", ())
+        title += f", with {' and '.join(weights)} weights" if weights else ""
         return f"{title}, on {part}" if part else title
 
     def is_from_predictions(self, metric: str) -> bool:
@@ -179,7 +181,7 @@ def _cell(key: str, stacks: Sequence[StackColumns], spare: Mapping[str, Mapping[
 
 def _rows(stack: StackColumns, selection_metric: str) -> Iterable[TrialRow]:
     n = len(stack.ids)
-    validation = _headlines(stack.metrics.get("validation", {}).get(selection_metric), n)
+    validation = _headlines(stack.metrics.get("validation", {}).get(selection_metric), n, stack.provenance)
     best_epoch = [-1] * n if stack.best_epoch is None else stack.best_epoch.tolist()
     seconds = [math.nan] * n if stack.train_seconds is None else stack.train_seconds.tolist()
     sizes = [None] * n if stack.n_parameters is None else stack.n_parameters.tolist()
@@ -212,11 +214,13 @@ def _settings(params: Mapping[str, Array], n: int) -> list[Setting]:
     return [tuple(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
-def _headlines(values: Array | None, n: int) -> list[float]:
+def _headlines(values: Array | None, n: int, provenance: Mapping[str, Any]) -> list[float]:
     """Of a metric's column [R, T] or [R], one number per trial; NaN where it was not measured."""
     if values is None:
         return [math.nan] * n
-    means: list[float] = mean_over_tasks(values.reshape(len(values), -1)).tolist()
+    weights, columns = provenance.get("task_weights"), values.reshape(len(values), -1)
+    weighted = weights is not None and len(weights) == columns.shape[1]
+    means: list[float] = mean_over_tasks(columns, np.array(weights) if weighted else None).tolist()
     return means
 
 

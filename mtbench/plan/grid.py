@@ -14,6 +14,7 @@ from mtbench.contracts.dataset import Dataset
 from mtbench.contracts.hyperparameters import Hyperparameter, Range, describe, find
 from mtbench.contracts.method import Method
 from mtbench.contracts.recipe import Recipe
+from mtbench.contracts.refusal import refusal
 from mtbench.contracts.scale import PLAIN, Scale, scale_of
 from mtbench.contracts.scoring import Scoring, check_scoring, scoring_of
 from mtbench.contracts.trials import LEARNING_RATE, WITH, Cell, Trial
@@ -24,7 +25,7 @@ from mtbench.plan.ranges import own_range, searched
 from mtbench.plan.search import Search, Setting, listed, parse_search
 from mtbench.plan.searches import check_search, search_of
 from mtbench.plugins.loading import content_hash, content_splits, load_split
-from mtbench.tasks import Problem
+from mtbench.tasks import Problem, Weight
 from mtbench.tasks.fingerprint import Fingerprint, fingerprint
 
 if TYPE_CHECKING:  # pydantic, and where plugins come from: trainers and benchmarks do without
@@ -53,6 +54,7 @@ class PlannedCell:
         scoring: The metrics that the data set is scored by.
         ranges: Where the search looks for what it varies, as `mtbench.plan.ranges.searched` has it.
         together: Whether one setting is selected for all splits, so that the search compares over all of them.
+        weights: Which weights its problems declare.
     """
 
     cell: Cell
@@ -71,6 +73,7 @@ class PlannedCell:
     base: PlannedCell | None = None
     ranges: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     together: bool = False
+    weights: tuple[Weight, ...] = ()
 
     @property
     def settings(self) -> Sequence[Setting]:
@@ -192,7 +195,7 @@ def _base(study: Study, plugins: Plugins, loaded: _Loaded) -> PlannedCell:
     recipe, dataset = loaded.recipe, loaded.dataset
     method = plugins.method(recipe.base)()
     known = loaded.problem.without_test()
-    reason = method.supports(known, recipe) if method.in_epochs else "it has no backbone"
+    reason = refusal(method, known, recipe) if method.in_epochs else "it has no backbone"
     if reason is not None:
         raise StudyError(
             f"The base of {dataset.name} must be a method with a backbone that supports its problem; found "
@@ -250,12 +253,13 @@ def _planned(study: Study, plugins: Plugins, method_class: type[Method], loaded:
         refit,
         loaded.shapes,
         loaded.fingerprints,
-        method.supports(loaded.problem.without_test(), recipe),
+        refusal(method, loaded.problem.without_test(), recipe),
         loaded.changes,
         scoring_of(dataset, loaded.problem.tasks),
         base,
         searched(known, parse_search(study.search)[0], fixed),
         study.selection == "across_splits",
+        loaded.problem.weights,
     )
 
 

@@ -15,7 +15,7 @@ from mtbench.contracts.recipe import Recipe
 from mtbench.contracts.reference import Reference
 from mtbench.errors import PluginError
 from mtbench.metrics import METRICS, Metric
-from mtbench.tasks import TaskKind
+from mtbench.tasks import TaskKind, Weight
 
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 """What a method, weighting, metric, data set or engine may be called: lower-case words joined by underscores."""
@@ -35,6 +35,7 @@ def check_method(cls: Any) -> None:
 
     kinds = (GradientMethod, SolverMethod, FitMethod)
     _check_published(cls, kinds)
+    _check_honours(cls)
     if issubclass(cls, GradientMethod):
         _check_objective(cls, GradientMethod)
     if "learning_rate" in describe(cls.Params) and issubclass(cls, GradientMethod):
@@ -173,6 +174,15 @@ def _check_published(cls: Any, kinds: tuple[type, ...]) -> None:
     _check_signatures(cls, kinds)
     _check_kind(cls, "reference", Reference)
     _check_kind(cls, "version", str)
+
+
+def _check_honours(cls: Any) -> None:
+    honoured, known = cls.honours_weights, {str(weight) for weight in Weight}
+    if honoured is not None and (isinstance(honoured, str) or not set(honoured) <= known):
+        raise PluginError(
+            f"{cls.__qualname__}.honours_weights must be a tuple of 'sample', 'class' and 'task', or of some of them; "
+            f"found {honoured!r}."
+        )
 
 
 def _check_class(cls: Any, bases: tuple[type, ...]) -> None:

@@ -53,6 +53,7 @@ class Facts:
             "also_report": list(scoring.also_report),
             # Only where there are any: what stores hold of other data sets stays as it is.
             **({"metric_by_kind": dict(scoring.by_kind)} if scoring.by_kind else {}),
+            **({"weights": list(planned.weights)} if planned.weights else {}),
             "metrics": {
                 name: {"higher_is_better": m.higher_is_better, "per_task": m.per_task, "title": m.title}
                 for name, m in metrics.items()

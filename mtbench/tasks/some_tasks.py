@@ -22,7 +22,8 @@ def with_tasks(problem: Problem, chosen: Sequence[int]) -> Problem:
         problem: The problem.
         chosen: Indices of the tasks to keep, ascending.
     """
-    tasks = tuple(problem.tasks[t] for t in chosen)
+    # What tasks count for beside others is a matter of all of them; it may be 0 for all that are chosen.
+    tasks = tuple(replace(problem.tasks[t], weight=1.0) for t in chosen)
     parts = {}
     for name, part in problem.parts.items():
         kept = _kept(problem, part, chosen)
@@ -48,4 +49,5 @@ def _kept(problem: Problem, part: Part, chosen: Sequence[int]) -> Part:
     base = inputs.base if isinstance(inputs, Rows) else inputs
     width = max(problem.tasks[t].n_labels for t in chosen)
     place = np.searchsorted(chosen, part.task[rows])
-    return replace(part, inputs=Rows(base, index), labels=part.labels[rows, :width], task=place)
+    weights = None if part.sample_weight is None else part.sample_weight[rows]
+    return replace(part, inputs=Rows(base, index), labels=part.labels[rows, :width], task=place, sample_weight=weights)

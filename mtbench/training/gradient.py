@@ -281,7 +281,7 @@ class GradientStack(StackTraining):
         state, held = self.progress, self._held
         predictions = self._predictions(self._state, held, "validation", held)
         found = self.evaluator.metrics([self._monitor], "validation", predictions, held)
-        values = self._monitor.headline(found[self._monitor.name])
+        values = self._monitor.headline(found[self._monitor.name], self._problems[0].task_weights)
         state.note(self._monitor.name, self._active, values[np.isin(held, self._active)])
         better = np.asarray(eligible & np.isfinite(values))
         if self._own is not None:

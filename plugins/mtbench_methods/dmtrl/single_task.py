@@ -19,6 +19,7 @@ from mtbench.nn.copies import Copies
 from mtbench.nn.decay import half_squares
 from mtbench.nn.heads import Heads, task_features
 from mtbench.tasks import Array, Part, Problem
+from mtbench.tasks.weights import row_weights
 
 
 def learn_alone(
@@ -65,7 +66,7 @@ def random_batches(problem: Problem, recipe: Recipe, n_epochs: float) -> Iterato
         size = n_tasks * per_task
     columns = TaskColumns.of(problem, torch.device("cpu"))
     sizes = [torch.as_tensor(n, dtype=torch.float32) for n in (problem.task_sizes(), problem.task_examples())]
-    order, counts = None, np.zeros(0, np.int64)
+    order, counts, weights = None, np.zeros(0, np.int64), row_weights(problem, part)
     if part.task is not None:
         order, counts = np.argsort(part.task, kind="stable"), np.bincount(part.task, minlength=n_tasks)
     for _ in range(round(n_epochs * part.n_rows / size)):
@@ -75,7 +76,8 @@ def random_batches(problem: Problem, recipe: Recipe, n_epochs: float) -> Iterato
             rows = order[_places(counts, per_task, rng)]
             task = torch.arange(n_tasks).repeat_interleave(per_task)
         inputs, labels, mask = _tensors(problem, part, rows)
-        yield Batch(inputs, labels, mask, task, sizes[0], columns, per_task, n_examples=sizes[1])
+        weight = None if weights is None else torch.from_numpy(weights[rows]).float()
+        yield Batch(inputs, labels, mask, task, sizes[0], columns, per_task, n_examples=sizes[1], weight=weight)
 
 
 def _places(sizes: Array, per_task: int, rng: np.random.Generator) -> Array:
