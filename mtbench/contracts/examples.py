@@ -148,7 +148,7 @@ class Examples:
     def weights_of(self, target: Target) -> Array | None:
         """What each row counts for that `by_target` gives of a target: what estimators take as `sample_weight`.
 
-        The row's sample weight times the weight of its class, scaled to a mean of 1.
+        The row's sample weight times the weight of its class, scaled to a mean of 1 over the rows that do not weigh 0.
 
         Args:
             target: A target that `by_target` gives.
@@ -163,7 +163,7 @@ class Examples:
         weights = np.ones(len(rows)) if self.sample_weight is None else self.sample_weight[rows]
         if of_classes is not None:
             weights = weights * np.array(of_classes)[labels.astype(np.int64)]
-        return _closed(weights / weights.mean()) if weights.any() else _closed(weights)
+        return _closed(weights / weights[weights > 0].mean()) if weights.any() else _closed(weights)
 
     def known_labels(self) -> Iterator[tuple[Target, Array]]:
         """As `by_target`, without inputs, which may be large: each target with labels [n_t]."""

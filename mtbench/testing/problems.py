@@ -23,7 +23,7 @@ from mtbench.contracts.trials import Cell, Trial
 from mtbench.contracts.values import Value
 from mtbench.data.splits import draw_by_group
 from mtbench.plan.grid import hyperparameters
-from mtbench.tasks import Array, Part, Problem, Rows, Task, TaskKind
+from mtbench.tasks import Array, Part, Problem, Rows, Task, TaskKind, Weight
 
 N_FEATURES = 5
 RECIPE = Recipe(hidden=8, learning_rate=0.02, batch_size=16, max_epochs=15, keep="all", dtype="float64")
@@ -167,6 +167,17 @@ class MixedKinds(Miniature):
         return {name: part(n) for name, n in _PART_ROWS.items()}
 
 
+class WeightedKinds(MixedKinds):
+    """The same, with weights of rows, of classes and of tasks."""
+
+    name = "miniature_weighted"
+    title = "Weighted tasks of three kinds on the same rows"
+
+    def load(self, root: Path, split: int, options: Any) -> Problem:
+        """One split; `root` is not looked at."""
+        return with_weights(super().load(root, split, options))
+
+
 class SharedImages(Miniature):
     """Shared inputs, three binary tasks on colour images: which of three patterns an image shows."""
 
@@ -203,6 +214,26 @@ class OwnImages(Miniature):
 
 
 MINIATURES: tuple[type[Miniature], ...] = (SharedOneVsAll, SharedRegression, OwnRegression, OwnMulticlass)
+
+
+def with_weights(problem: Problem, unweighted: Sequence[Weight] = ()) -> Problem:
+    """The problem with weights of rows, of classes and of tasks.
+
+    Args:
+        problem: The problem.
+        unweighted: Weights that it is not to have.
+    """
+
+    def weighed(t: int, task: Task) -> Task:
+        n = {TaskKind.BINARY: 2, TaskKind.MULTICLASS: task.n_outputs}.get(task.kind, 0)
+        classes = None if Weight.CLASS in unweighted or not n else tuple(1.0 + (t + c) % 3 for c in range(n))
+        return replace(task, class_weights=classes, weight=1.0 if Weight.TASK in unweighted else 1.0 + t)
+
+    def part(one: Part) -> Part:
+        return replace(one, sample_weight=None if Weight.SAMPLE in unweighted else (7 * np.arange(one.n_rows) % 5) / 2)
+
+    tasks = tuple(weighed(t, task) for t, task in enumerate(problem.tasks))
+    return replace(problem, tasks=tasks, parts={name: part(one) for name, one in problem.parts.items()})
 
 
 def miniature_trials(
