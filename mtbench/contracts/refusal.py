@@ -7,6 +7,7 @@ from collections.abc import Collection
 from mtbench.contracts.method import GradientMethod, Method
 from mtbench.contracts.recipe import Recipe
 from mtbench.tasks import Problem, Weight
+from mtbench.tasks.weights import in_words
 
 
 def refusal(method: Method, problem: Problem, recipe: Recipe) -> str | None:
@@ -33,6 +34,6 @@ def _unweighted(method: Method, problem: Problem) -> str | None:
     if not ignored:
         return None
     return (
-        f"{problem.dataset} declares {' and '.join(ignored)} weights, and the method does not say that it honours them "
+        f"{problem.dataset} declares {in_words(ignored)} weights, and the method does not say that it honours them "
         "(`honours_weights`)"
     )

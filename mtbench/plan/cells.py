@@ -17,6 +17,7 @@ from mtbench.contracts.trials import Status
 from mtbench.metrics import mean_over_tasks
 from mtbench.plan.selection import Candidate, Setting
 from mtbench.tasks import Array
+from mtbench.tasks.weights import in_words
 
 if TYPE_CHECKING:
     from mtbench.store.scan import StackColumns
@@ -147,7 +148,7 @@ class CellResults:
         part = metric.partition("@")[2]
         title = str(_about(self.provenance, metric).get("title", metric.partition("@")[0]))
         weights = self.provenance.get("weights", ())
-        title += f", with {' and '.join(weights)} weights" if weights else ""
+        title += f", with {in_words(weights)} weights" if weights else ""
         return f"{title}, on {part}" if part else title
 
     def is_from_predictions(self, metric: str) -> bool:

@@ -9,6 +9,7 @@ Shapes: T tasks, n rows, n_t labelled rows of task t, C_t outputs of task t.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +30,12 @@ def declared_weights(problem: Problem) -> tuple[Weight, ...]:
         Weight.TASK: task_weights(problem) is not None,
     }
     return tuple(weight for weight, there in found.items() if there)
+
+
+def in_words(weights: Iterable[str]) -> str:
+    """Names of weights in a sentence: "sample, class and task"."""
+    *first, last = weights
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def task_weights(problem: Problem) -> Array | None:
