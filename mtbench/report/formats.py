@@ -19,7 +19,8 @@ RECORD_FIELDS = tuple(
 )
 """Fields of a row that machines are given, in order."""
 
-_TASK_FIELDS = tuple(f.name for f in dataclasses.fields(TaskRow) if f.name != "title")
+TASK_FIELDS = tuple(f.name for f in dataclasses.fields(TaskRow) if f.name != "title")
+"""The same of a task's row."""
 
 
 def as_markdown(board: Leaderboard, per_task: bool = False) -> str:
@@ -59,7 +60,7 @@ def as_csv(board: Leaderboard, per_task: bool = False) -> str:
     """One line for each method, data set and metric; with `per_task` for each task instead. Empty means unknown."""
     records: Iterable[Mapping[str, Any]]
     if per_task:
-        records, names = [_task_record(row) for row in board.per_task], list(_TASK_FIELDS)
+        records, names = [_task_record(row) for row in board.per_task], list(TASK_FIELDS)
     else:
         records = [_flat(record(row)) for row in (*board.rows, *board.other_metrics)]
         names = [name for field in RECORD_FIELDS for name in _flat_names(field)]
@@ -101,7 +102,7 @@ def record(row: Row) -> dict[str, Any]:
 
 
 def _task_record(row: TaskRow) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in _TASK_FIELDS}
+    return {name: getattr(row, name) for name in TASK_FIELDS}
 
 
 def _flat(found: Mapping[str, Any]) -> dict[str, Any]:

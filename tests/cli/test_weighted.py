@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from mtbench.testing.engines import InlineEngine
+
 PLUGIN = """
 from mtbench import hookimpl
 from mtbench.testing.problems import WeightedKinds
@@ -15,10 +17,20 @@ def mtbench_datasets():
 """
 
 
-def test_a_run_on_weighted_tasks_of_several_kinds_says_so_in_its_tables(mtbench, tmp_path):
+class InThisProcess(InlineEngine):
+    """Stands for the local engine: a worker process would spend seconds on importing torch."""
+
+    name = "local"
+
+    def __init__(self, devices):
+        super().__init__()
+
+
+def test_a_run_on_weighted_tasks_of_several_kinds_says_so_in_its_tables(mtbench, tmp_path, monkeypatch):
+    monkeypatch.setattr("mtbench.engines.LocalEngine", InThisProcess)
     plugin, store = tmp_path / "kinds.py", tmp_path / "store"
     plugin.write_text(PLUGIN)
-    words = ("--methods", "constant,k_nearest_neighbours", "--datasets", "miniature_weighted", "--devices", "cpu:1")
+    words = ("--methods", "constant,k_nearest_neighbours", "--datasets", "miniature_weighted", "--stack-size", "2")
     done = mtbench("run", *words, "--plugin", plugin, "--out", store)
     assert done.exit_code == 0, done.output
     skipped = "miniature_weighted declares sample, class and task weights, and the method does not say"
