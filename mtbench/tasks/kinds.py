@@ -67,7 +67,8 @@ class Task:
         n_outputs: C_t, the number of output columns (1 for binary tasks).
         class_weights: What a label of each class counts for, from 0: of 0 and of 1 for a binary task, of each of the
             C_t classes for a multiclass task; None where all count the same. Kept as a tuple.
-        weight: What the task counts for beside others, from 0.
+        weight: What the task counts for beside others, above 0: a method that compares the losses of tasks would take
+            one that weighs nothing for one that is solved.
 
     Raises:
         DataError: One of them is not what it must be.
@@ -92,8 +93,11 @@ class Task:
             )
         object.__setattr__(self, "class_weights", self._checked_class_weights())
         object.__setattr__(self, "weight", _number(self.weight))
-        if not 0 <= self.weight < math.inf:
-            raise DataError(f"Task {self.name!r}: its weight must be a finite number from 0; found {self.weight}.")
+        if not 0 < self.weight < math.inf:
+            raise DataError(
+                f"Task {self.name!r}: its weight must be a finite number above 0; found {self.weight}. Leave out a "
+                "task that must not count."
+            )
 
     def _checked_class_weights(self) -> tuple[float, ...] | None:
         """The weights of its classes as numbers, one for each."""

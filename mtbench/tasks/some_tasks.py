@@ -22,8 +22,7 @@ def with_tasks(problem: Problem, chosen: Sequence[int]) -> Problem:
         problem: The problem.
         chosen: Indices of the tasks to keep, ascending.
     """
-    # What tasks count for beside others is a matter of all of them; it may be 0 for all that are chosen.
-    tasks = tuple(replace(problem.tasks[t], weight=1.0) for t in chosen)
+    tasks = tuple(problem.tasks[t] for t in chosen)
     parts = {}
     for name, part in problem.parts.items():
         kept = _kept(problem, part, chosen)

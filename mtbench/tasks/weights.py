@@ -89,13 +89,11 @@ def row_weights(problem: Problem, part: Part) -> Array | None:
 
 
 def check_some_weight(problem: Problem, where: str) -> None:
-    """Refuses tasks that all weigh 0, and a task whose training labels do.
+    """Refuses a task whose training labels all weigh 0.
 
     Raises:
-        DataError: There are such tasks.
+        DataError: There is one.
     """
-    if not any(task.weight for task in problem.tasks):
-        raise DataError(f"{where}: the weights of tasks must not all be 0. Leave them out where all count the same.")
     for t, task in enumerate(problem.tasks):
         weights = label_weights(problem, problem.parts["train"], t)
         if weights is not None and len(weights) and not weights.any():

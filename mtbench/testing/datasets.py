@@ -195,4 +195,6 @@ def _arrays(problem: Problem) -> dict[str, Array]:
         found |= {f"{name} inputs": part.inputs, f"{name} labels": part.labels}
         if part.task is not None:
             found[f"{name} task"] = part.task
+        if part.sample_weight is not None:
+            found[f"{name} sample_weight"] = part.sample_weight
     return found

@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
-from mtbench import DataError, NoOptions, Part, Problem, Task
+from mtbench import DataError, NoOptions, Part, PluginError, Problem, Task
 from mtbench.contracts.scoring import Scoring, check_scoring, metrics_by_part, scoring_of
 from mtbench.metrics import metric, prediction_width
 from mtbench.plugins.checks import check_dataset
@@ -97,3 +97,20 @@ def test_a_metric_of_another_kind_is_refused():
 
     with pytest.raises(DataError, match="metric 'auc' needs classification tasks; 'value_0' is not one"):
         check_scoring(Swapped(), loaded())
+
+
+@pytest.mark.parametrize("by_kind", [{"numbers": "rmse"}, {"binary": 3}, ["rmse"]])
+def test_metrics_are_named_by_kinds_that_there_are(by_kind):
+    class Strange(MixedKinds):
+        metric_by_kind = by_kind
+
+    with pytest.raises(PluginError, match=r"Strange.metric_by_kind must name metrics by kind of task, of 'binary', "):
+        check_dataset(Strange)
+
+
+def test_a_data_set_without_metrics_by_kind_names_those_that_select_and_head():
+    class Silent(MixedKinds):
+        metric_by_kind = MappingProxyType({})
+
+    with pytest.raises(PluginError, match=r"Silent.selection_metric must be a str; found none"):
+        check_dataset(Silent)

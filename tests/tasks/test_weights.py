@@ -54,19 +54,15 @@ def test_sample_weights_are_finite_numbers_from_0_one_for_each_row(weights, told
         (("a", "multiclass", 3, (1, 2, -1)), "must be 3 finite numbers"),
         (("a", "multiclass", 2, (0, 0)), "not all 0; found [0, 0]"),
         (("a", "binary", 1, ("x", 1)), "must be 2 finite numbers"),
-        (("a", "binary", 1, None, -1), "its weight must be a finite number from 0; found -1"),
-        (("a", "binary", 1, None, "heavy"), "its weight must be a finite number from 0; found nan"),
+        (("a", "binary", 1, None, -1), "its weight must be a finite number above 0; found -1"),
+        (("a", "binary", 1, None, 0), "found 0.0. Leave out a task that must not count"),
+        (("a", "binary", 1, None, "heavy"), "its weight must be a finite number above 0; found nan"),
     ],
 )
-def test_weights_of_classes_and_tasks_are_finite_numbers_from_0(arguments, told):
+def test_weights_of_classes_and_tasks_are_finite_and_not_negative(arguments, told):
     with pytest.raises(DataError, match="Task 'a': ") as caught:
         Task(*arguments)
     assert told in str(caught.value)
-
-
-def test_tasks_that_all_weigh_nothing_are_refused():
-    with pytest.raises(DataError, match="set, split 3: the weights of tasks must not all be 0"):
-        problem(tasks=tuple(replace(task, weight=0) for task in TASKS))
 
 
 def test_a_problem_says_which_weights_it_declares():
