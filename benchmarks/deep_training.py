@@ -34,6 +34,7 @@ from mtbench.contracts.seeds import seed_from
 from mtbench.contracts.stacking import groups
 from mtbench.contracts.trials import Trial
 from mtbench.data.root import data_root
+from mtbench.metrics import metric
 from mtbench.plan.grid import PlannedCell
 from mtbench.plugins.host import load_plugins
 from mtbench.plugins.loading import load_split
@@ -158,7 +159,7 @@ class Ours:
     def look(self) -> float:
         """The validation metric, as after an epoch."""
         predictions = self._stack.predictions("validation", self._all)
-        found = self._stack.evaluator.metrics([self._metric], "validation", predictions, self._all)
+        found = self._stack.evaluator.metrics([metric(self._metric)], "validation", predictions, self._all)
         return float(found[self._metric][0].mean())
 
     def weights(self) -> dict[str, Tensor]:

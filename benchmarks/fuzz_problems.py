@@ -2,9 +2,10 @@
 
     python -m benchmarks.fuzz_problems --n 20000
 
-Both layouts, all kinds of tasks mixed, labels missing anywhere, inputs and labels as any class, type, byte order and
-memory order. What is compared: the numbers of every part, every metric that the problem allows, and the losses of
-batches, to 1e-6. `tests/test_fuzz_problems.py` runs some of the same, a few of them through the trainer.
+Both layouts, all kinds of tasks mixed, labels missing anywhere, rows, classes and tasks with weights or without, inputs
+and labels as any class, type, byte order and memory order. What is compared: the numbers of every part, every metric
+that the problem allows, and the losses of batches, to 1e-6. `tests/test_fuzz_problems.py` runs some of the same, a few
+of them through the trainer.
 """
 
 from __future__ import annotations
@@ -36,11 +37,12 @@ TOLERANCE = 1e-6
 
 @dataclass
 class Plain:
-    """One part as it is meant: float64 rows (images of bytes as fractions), labels, and the task of each row."""
+    """One part as it is meant: float64 rows (images of bytes as fractions), labels, task and weight of each row."""
 
     inputs: np.ndarray
     labels: np.ndarray
     task: np.ndarray | None
+    weights: np.ndarray
 
 
 @dataclass
@@ -49,7 +51,7 @@ class Case:
 
     Attributes:
         tasks: Its tasks.
-        given: Inputs, labels and task of each part, in odd classes and types.
+        given: Inputs, labels, task and weights of each part, in odd classes and types.
         plain: What they mean.
         damage: What is wrong with it; "" for nothing.
     """
@@ -68,14 +70,23 @@ def random_case(rng: np.random.Generator) -> Case:
     tasks, own = _tasks(rng), bool(rng.random() < 0.5)
     row = [(int(rng.integers(1, 5)),), (2, 3), (2, 2, 2)][rng.choice(3, p=(0.7, 0.15, 0.15))]
     kind = str(rng.choice(["floats", "integers", "bytes", "bits"]))
+    weighted = bool(rng.random() < 0.3)
     plain = {name: _plain(rng, tasks, own, row, kind) for name in PARTS}
+    for part in plain.values() if weighted else ():
+        part.weights = rng.integers(1, 7, len(part.labels)) / 4
     if rng.random() < 0.2 and not own and all(t.kind is TaskKind.BINARY for t in tasks):
         for part in plain.values():  # one class each, or no label at all
             part.labels[:] = np.eye(len(tasks))[rng.integers(len(tasks), size=len(part.labels))]
             part.labels[rng.random(len(part.labels)) < 0.3] = np.nan
     dress = _dress(rng, kind, row)
     given = {
-        name: [dress(part.inputs), _labels(rng, part.labels), _task(rng, part.task)] for name, part in plain.items()
+        name: [
+            dress(part.inputs),
+            _labels(rng, part.labels),
+            _task(rng, part.task),
+            _weights(rng, part.weights, weighted),
+        ]
+        for name, part in plain.items()
     }
     if kind == "bytes" and len(row) > 1:
         for part in plain.values():
@@ -92,7 +103,10 @@ def _tasks(rng: np.random.Generator) -> list[Task]:
     found = []
     for t in range(rng.integers(1, 5)):
         kind = kinds[rng.integers(len(kinds))]
-        found.append(Task(f"t{t}", kind, 1 if kind is TaskKind.BINARY else int(rng.integers(1, 5))))
+        n = 1 if kind is TaskKind.BINARY else int(rng.integers(1, 5))
+        classes = {TaskKind.BINARY: 2, TaskKind.MULTICLASS: n}.get(kind, 0) if rng.random() < 0.2 else 0
+        weights = tuple(rng.integers(1, 5, classes) / 2) if classes else None
+        found.append(Task(f"t{t}", kind, n, weights, float(rng.choice([1, 1, 1, 2.5]))))
     return found
 
 
@@ -122,7 +136,7 @@ def _plain(rng: np.random.Generator, tasks: list[Task], own: bool, row: tuple[in
         labels[:, rng.integers(width)] = np.nan
     elif mode == "all":
         labels[:] = np.nan
-    return Plain(inputs, labels, task)
+    return Plain(inputs, labels, task, np.ones(n))
 
 
 def _values(rng: np.random.Generator, task: Task, n: int) -> np.ndarray:
@@ -201,6 +215,12 @@ def _task(rng: np.random.Generator, task: np.ndarray | None) -> Any:
         return None
     given = task.astype(str(rng.choice(["i1", "u1", ">i4", "i8", "u8"])))
     return [given, given.tolist(), pd.Series(given.astype("i8"))][rng.integers(3)]
+
+
+def _weights(rng: np.random.Generator, weights: np.ndarray, weighted: bool) -> Any:
+    if not weighted:
+        return None
+    return [weights, weights.tolist(), pd.Series(weights), weights.astype(">f4")][rng.integers(4)]
 
 
 def _damage(rng: np.random.Generator, case: Case, damage: Callable[..., None]) -> None:
@@ -282,6 +302,13 @@ def _task_number(rng: np.random.Generator, case: Case, name: str) -> None:
     case.given[name][2] = wrong[rng.integers(len(wrong))]
 
 
+def _weight(rng: np.random.Generator, case: Case, name: str) -> None:
+    weights = case.plain[name].weights.copy()
+    weights[rng.integers(len(weights))] = [-1, np.nan, np.inf][rng.integers(3)]
+    wrong = [weights, 0 * case.plain[name].weights, weights[:0], weights[:, None], weights.astype(str)]
+    case.given[name][3] = wrong[rng.integers(len(wrong))]
+
+
 def _row_number(rng: np.random.Generator, case: Case, name: str) -> None:
     inputs = case.plain[name].inputs
     index = np.arange(len(inputs))
@@ -291,7 +318,7 @@ def _row_number(rng: np.random.Generator, case: Case, name: str) -> None:
 
 DAMAGES: list[Callable[..., None]] = [
     _label_value, _beyond, _label_class, _label_shape, _input_value, _input_class, _input_shape, _task_number,
-    _row_number,
+    _row_number, _weight,
 ]  # fmt: skip
 
 
@@ -352,11 +379,12 @@ def _check_losses(problem: Problem, name: str, plain: Plain, outputs: np.ndarray
     columns = PartData([problem], name, CPU, torch.float64).rows(0, torch.from_numpy(rows))
     batch = batch_of(columns, TaskColumns.of(problem.without_test(), CPU))
     close(batch.inputs.numpy(), plain.inputs[rows], "inputs of a batch")
-    some = Plain(plain.inputs[rows], plain.labels[rows], None if plain.task is None else plain.task[rows])
-    found = torch.from_numpy(outputs[rows])
-    by_task = reference("loss", problem.tasks, some, outputs[rows], all_outputs=True)
-    close(batch.task_losses(found).numpy(), np.nan_to_num(by_task), "losses of a batch")
-    close(batch.pooled_loss(found).numpy(), pooled_reference(problem.tasks, some, outputs[rows]), "pooled loss")
+    task = None if plain.task is None else plain.task[rows]
+    some = Plain(plain.inputs[rows], plain.labels[rows], task, plain.weights[rows])
+    found, scales = torch.from_numpy(outputs[rows]), scales_of(problem.tasks, plain)
+    by_task = batch_reference(problem.tasks, some, outputs[rows], scales)
+    close(batch.task_losses(found).numpy(), by_task, "losses of a batch")
+    close(batch.pooled_loss(found).numpy(), pooled_reference(problem.tasks, some, outputs[rows], scales), "pooled loss")
 
 
 def close(found: Any, expected: Any, what: str) -> None:
@@ -381,19 +409,24 @@ def allowed(name: str, problem: Problem, plain: Plain) -> bool:
     return True
 
 
-def pairs(tasks: Any, plain: Plain, outputs: np.ndarray, all_outputs: bool) -> list[list[tuple[list, list]]]:
-    """For each task its rows: outputs, and labels of which some are NaN."""
-    found: list[list[tuple[list, list]]] = [[] for _ in tasks]
+Found = list[tuple[list, list, float]]
+"""Rows of one task: outputs, labels of which some are NaN, and what they count for."""
+
+
+def pairs(tasks: Any, plain: Plain, outputs: np.ndarray, all_outputs: bool) -> list[Found]:
+    """The rows of each task."""
+    found: list[Found] = [[] for _ in tasks]
     for i in range(len(plain.labels)):
         label_at = output_at = 0
         for t, task in enumerate(tasks):
-            if plain.task is None:
-                label = plain.labels[i, label_at : label_at + task.n_labels]
-                found[t].append((outputs[i, output_at : output_at + task.n_outputs].tolist(), label.tolist()))
-            elif plain.task[i] == t:
-                start = output_at if all_outputs else 0
-                label = plain.labels[i, : task.n_labels]
-                found[t].append((outputs[i, start : start + task.n_outputs].tolist(), label.tolist()))
+            if plain.task is None or plain.task[i] == t:
+                first = label_at if plain.task is None else 0
+                start = output_at if plain.task is None or all_outputs else 0
+                label = plain.labels[i, first : first + task.n_labels].tolist()
+                weight = plain.weights[i]
+                if task.class_weights is not None and not math.isnan(label[0]):
+                    weight *= task.class_weights[int(label[0])]
+                found[t].append((outputs[i, start : start + task.n_outputs].tolist(), label, weight))
             label_at += task.n_labels
             output_at += task.n_outputs
     return found
@@ -429,8 +462,9 @@ def precision_of(out: list, label: list) -> list[float]:
     return [100 * total / min(sum(y == 1 for _, y in known), 10)]
 
 
-def mean(values: list[float]) -> float:
-    return sum(values) / len(values) if values else math.nan
+def mean(values: list[tuple[float, float]]) -> float:
+    """Of (value, weight)."""
+    return sum(v * w for v, w in values) / sum(w for _, w in values) if values else math.nan
 
 
 REFERENCES = ("rmse", "pooled_rmse", "error", "one_vs_all_error", "map_at_10", "log_loss", "loss")
@@ -441,24 +475,47 @@ def reference(name: str, tasks: Any, plain: Plain, outputs: np.ndarray, all_outp
     """A metric by loops over tasks, rows and labels."""
     rows = pairs(tasks, plain, outputs, all_outputs)
     if name == "one_vs_all_error":
-        of_class: list[list[float]] = [[] for _ in tasks]
-        for out, label in zip(outputs.tolist(), plain.labels.tolist(), strict=True):
+        of_class: list[list[tuple[float, float]]] = [[] for _ in tasks]
+        for out, label, weight in zip(outputs.tolist(), plain.labels.tolist(), plain.weights, strict=True):
             if 1 in label:
-                of_class[label.index(1)].append(100.0 * (out.index(max(out)) != label.index(1)))
+                of_class[label.index(1)].append((100.0 * (out.index(max(out)) != label.index(1)), weight))
         return [mean(values) for values in of_class]
     if name == "pooled_rmse":
-        squared = [v for t, found in enumerate(rows) for out, y in found for v in losses_of(tasks[t], out, y)]
+        squared = [
+            (v, w * tasks[t].weight) for t, found in enumerate(rows) for out, y, w in found
+            for v in losses_of(tasks[t], out, y)
+        ]  # fmt: skip
         return math.sqrt(mean(squared)) if squared else math.nan
     of_row = {"error": errors_of, "map_at_10": lambda _, out, y: precision_of(out, y)}.get(name, losses_of)
-    values = [mean([v for out, y in found for v in of_row(tasks[t], out, y)]) for t, found in enumerate(rows)]
+    values = [mean([(v, w) for out, y, w in found for v in of_row(tasks[t], out, y)]) for t, found in enumerate(rows)]
     return [math.sqrt(v) for v in values] if name == "rmse" else values
 
 
-def pooled_reference(tasks: Any, plain: Plain, outputs: np.ndarray) -> float:
-    rows = pairs(tasks, plain, outputs, True)
-    found = [losses_of(tasks[t], out, y) for t, of_task in enumerate(rows) for out, y in of_task]
-    known = [mean(losses) for losses in found if losses]
-    return mean(known) if known else 0.0
+def scales_of(tasks: Any, plain: Plain) -> list[float]:
+    """What each task's weighted losses are multiplied by in training: weights are 1 on average, as are tasks'."""
+    zeros = np.zeros((len(plain.labels), sum(task.n_outputs for task in tasks)))
+    found, total = [], sum(task.weight for task in tasks)
+    for task, rows in zip(tasks, pairs(tasks, plain, zeros, True), strict=True):
+        weights = [w for _, label, w in rows for y in label if not math.isnan(y)]
+        found.append(task.weight * len(tasks) / total * len(weights) / sum(weights) if weights else math.nan)
+    return found
+
+
+def batch_reference(tasks: Any, some: Plain, outputs: np.ndarray, scales: list[float]) -> list[float]:
+    """The loss of each task over some rows of a part."""
+    found = []
+    for task, rows, scale in zip(tasks, pairs(tasks, some, outputs, True), scales, strict=True):
+        losses = [scale * w * loss for out, y, w in rows for loss in losses_of(task, out, y)]
+        found.append(sum(losses) / len(losses) if losses else 0.0)
+    return found
+
+
+def pooled_reference(tasks: Any, some: Plain, outputs: np.ndarray, scales: list[float]) -> float:
+    """The mean over labelled pairs of a row and a task of the mean loss of its labels."""
+    rows = pairs(tasks, some, outputs, True)
+    found = [(losses_of(tasks[t], out, y), scales[t] * w) for t, of_task in enumerate(rows) for out, y, w in of_task]
+    known = [w * sum(losses) / len(losses) for losses, w in found if losses]
+    return sum(known) / len(known) if known else 0.0
 
 
 def main() -> None:

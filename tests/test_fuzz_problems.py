@@ -98,7 +98,9 @@ def test_losses_of_linear_predictors_on_a_random_problem_are_those_of_the_refere
     weights = rng.normal(size=(problem.n_features, problem.n_tasks)) / 10
     train = case.plain["train"]
     outputs = train.inputs.reshape(len(train.inputs), -1) @ weights
-    expected = reference("loss", problem.tasks, train, outputs, all_outputs=True)
+    expected = np.array(reference("loss", problem.tasks, train, outputs, all_outputs=True))
+    if problem.task_weights is not None:
+        expected *= problem.task_weights
     found = data.losses(torch.from_numpy(weights)[None])[0].numpy()
     np.testing.assert_allclose(found, np.nan_to_num(expected), 1e-6, 1e-4 * np.abs(train.inputs).max() ** 2 * 1e-2)
     assert data.n_train[0].tolist() == pytest.approx(problem.task_sizes().tolist())

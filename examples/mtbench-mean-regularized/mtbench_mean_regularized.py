@@ -54,6 +54,7 @@ class MeanRegularized(GradientMethod):
     name = "mean_regularized"
     reference = Reference("Regularized multi-task learning", "KDD 2004")
     Params = MeanRegularizedParams
+    honours_weights = ("sample", "class", "task")  # its losses are `batch.task_losses`
 
     def supports(self, problem: Problem, recipe: Recipe) -> str | None:
         """A common predictor needs tasks of one width."""

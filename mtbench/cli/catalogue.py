@@ -10,7 +10,7 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -222,6 +222,7 @@ def method_page(plugins: Plugins, name: str) -> Row:
         "summary"; "facts" by name; "hyperparameters" as rows of a table; "units", what defaults and ranges are
         multiples of, by name.
     """
+    from mtbench.contracts.refusal import honoured_weights
     from mtbench.contracts.weighted import takes_weightings
 
     method = plugins.method(name)
@@ -234,6 +235,7 @@ def method_page(plugins: Plugins, name: str) -> Row:
         "version": method.version,
         "from": " and ".join(f"the {owner}" for owner in plugins.providers(name)),
     }
+    facts["weights"] = _honoured(honoured_weights(method))
     if WITH not in name:
         reason = takes_weightings(method)
         facts["weightings"] = f"any: {name}{WITH}uw and the like" if reason is None else f"none: {reason}"
@@ -267,11 +269,19 @@ def metric_page(plugins: Plugins, name: str) -> Row:
         "better": "higher" if metric.higher_is_better else "lower",
         "tasks": ", ".join(metric.kinds),
         "value": "one a task; the headline is their mean" if metric.per_task else "one of all tasks together",
+        "weights": "honoured" if metric.honours_weights else "not honoured",
         "from": f"the {plugins.owner(name)}" if name in plugins.metrics else f"mtbench {__version__}",
     }
     if definition := inspect.getdoc(metric.values):
         facts = {"definition": " ".join(definition.split()), **facts}
     return {"summary": metric.title, "facts": facts, "hyperparameters": [], "units": {}}
+
+
+def _honoured(weights: Collection[str]) -> str:
+    """Which weights a method honours that data sets may declare."""
+    from mtbench.tasks.weights import in_words
+
+    return f"honours {in_words(weights)} weights" if weights else "honours none"
 
 
 def provider(plugins: Plugins, name: str) -> str:

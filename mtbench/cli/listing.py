@@ -58,7 +58,7 @@ def dataset_rows(plugins: Plugins, root: Path) -> list[dict[str, Any]]:
             "name": name,
             "title": dataset.title,
             "splits": dataset.n_splits,
-            "metric": dataset.report_metric,
+            "metric": dataset.report_metric or "by kind",
             "licence": dataset.licence,
             "data": data_state(dataset, root),
             "from": provider(plugins, name),

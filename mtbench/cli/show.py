@@ -17,8 +17,10 @@ from mtbench.contracts.dataset import Dataset
 from mtbench.contracts.hyperparameters import describe
 from mtbench.contracts.trials import WITH
 from mtbench.errors import UnknownName
-from mtbench.metrics import METRICS
+from mtbench.metrics import METRICS, MIXED
 from mtbench.plugins.host import Plugins, load_modules
+
+_BY_KIND = f"the metric of their kind where all tasks are of one, else {MIXED}"
 
 
 @click.command()
@@ -80,8 +82,9 @@ def show_dataset(plugins: Plugins, dataset: type[Dataset], root: Path) -> None:
             "version": dataset.version,
             "from": f"the {plugins.owner(dataset.name)}",
             "splits": f"{dataset.n_splits}, of which a run takes {dataset.default_splits} unless told otherwise",
-            "selection metric": dataset.selection_metric,
-            "report metric": dataset.report_metric,
+            "selection metric": dataset.selection_metric or _BY_KIND,
+            "report metric": dataset.report_metric or _BY_KIND,
+            **({"metric by kind": _by_kind(dataset)} if dataset.metric_by_kind else {}),
             "also reported": ", ".join(dataset.also_report) or "nothing",
             "data": f"{data_state(dataset, root)} (data root {root})",
         }
@@ -94,6 +97,10 @@ def show_dataset(plugins: Plugins, dataset: type[Dataset], root: Path) -> None:
     if dataset.sources:
         rows = [[s.path, in_bytes(s.n_bytes), s.url or "not public", s.digest] for s in dataset.sources]
         print_table(["path", "size", "from", "SHA-256 or MD5"], rows, "\nSources")
+
+
+def _by_kind(dataset: type[Dataset]) -> str:
+    return ", ".join(f"{metric} of {kind} tasks" for kind, metric in dataset.metric_by_kind.items())
 
 
 def _facts(facts: dict[str, str]) -> None:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from mtbench.errors import PluginError
+from mtbench.losses.training import label_losses
 from mtbench.tasks import Problem, TaskKind
 
 
@@ -26,6 +26,7 @@ class TaskColumns:
         real: int64 [O], the positions of `of_task`, flattened to [T * C], that are no padding.
         kinds: The kinds of its tasks, each once.
         kind: int64 [T], index of each task's kind in `kinds`.
+        weight: float64 [T], what each task counts for, of mean 1; None where all count the same.
     """
 
     problem: Problem
@@ -34,6 +35,7 @@ class TaskColumns:
     real: Tensor
     kinds: tuple[TaskKind, ...]
     kind: Tensor
+    weight: Tensor | None
 
     @classmethod
     def of(cls, problem: Problem, device: torch.device) -> TaskColumns:
@@ -53,7 +55,8 @@ class TaskColumns:
         real = [i for i, there in enumerate(there for row in valid for there in row) if there]
         kinds = tuple(dict.fromkeys(task.kind for task in problem.tasks))
         kind = [kinds.index(task.kind) for task in problem.tasks]
-        return cls(problem, tensor(columns), tensor(valid), tensor(real), kinds, tensor(kind))
+        weight = None if problem.task_weights is None else tensor(problem.task_weights)
+        return cls(problem, tensor(columns), tensor(valid), tensor(real), kinds, tensor(kind), weight)
 
     def per_task(self, values: Tensor) -> Tensor:
         """Sums a value per output column over the columns of each task.
@@ -87,6 +90,8 @@ class Batch:
             None outside of training.
         n_examples: [T], as `n_train`, but of a binary task only the rows labelled 1: in one-vs-all problems those of
             each class. None for as many as `n_train`.
+        weight: What each row's loss is multiplied by, where a data set weighs rows or classes: [B, T], or [B] in the
+            own layout, of mean 1 over a task's labels in the part; None where all count the same.
     """
 
     inputs: Tensor
@@ -98,6 +103,7 @@ class Batch:
     per_task: int = 0
     key: Tensor | None = None
     n_examples: Tensor | None = None
+    weight: Tensor | None = None
 
     @property
     def problem(self) -> Problem:
@@ -106,13 +112,17 @@ class Batch:
 
     @property
     def present(self) -> Tensor:
-        """Which tasks have labels in this batch: [T], 1 or 0."""
-        n_tasks, known = self.problem.n_tasks, self.mask
+        """Which tasks have labels in this batch that count: [T], 1 or 0."""
+        n_tasks, known, weight = self.problem.n_tasks, self.mask, self.weight
         if self.task is not None:
             own = self.task[:, None] == torch.arange(n_tasks, device=self.task.device)
             if known is not None:
                 own = own & (known > 0).any(-1, keepdim=True)
+            if weight is not None:
+                own = own & (weight > 0)[:, None]
             return own.any(0).to(self.inputs.dtype)
+        if weight is not None:
+            return (weight > 0).any(0).to(self.inputs.dtype)  # it is 0 where there is no label
         if known is None:
             return self.inputs.new_ones(n_tasks)
         seen = [(known[:, columns] > 0).any() for columns in self.problem.label_slices]
@@ -148,6 +158,11 @@ class Batch:
     def task_losses(self, outputs: Tensor) -> Tensor:
         """The mean loss of each task over its labels in this batch; 0 for a task without labels here.
 
+        Where a data set declares weights, each loss is multiplied by that of its label, which is 1 on average over the
+        task's labels of the part: a batch of all rows gives sum w l / sum w, and smaller ones give that on average.
+        (To divide by the weights of the batch would make rows that are alone in theirs count the same.) The task's
+        loss is multiplied by the weight of the task, which is 1 on average over tasks.
+
         A task of few rows is absent from many batches and then counts for nothing, so that over an epoch it weighs less
         than the mean over all its rows would; with `batch_size = 0` every batch holds all rows.
 
@@ -164,12 +179,12 @@ class Batch:
             PluginError: The outputs have another shape.
         """
         row_losses, counts = self._row_losses(outputs)
-        return (row_losses * counts).sum(0) / counts.sum(0).clamp(min=1.0)
+        return self._weighted((row_losses * counts).sum(0) / counts.sum(0).clamp(min=1.0))
 
     def pooled_loss(self, outputs: Tensor) -> Tensor:
         """The mean loss over all labelled (row, task) pairs of this batch: tasks weigh as they have rows.
 
-        The loss of a pair is the mean over the task's labels in that row.
+        The loss of a pair is the mean over the task's labels in that row, times the weights of `task_losses`.
 
         Args:
             outputs: [B, O].
@@ -196,7 +211,7 @@ class Batch:
         """
         row_losses, counts = self._row_losses(outputs)
         pairs = (counts > 0).to(counts.dtype)
-        return (row_losses * pairs).sum(0) / pairs.sum().clamp(min=1.0)
+        return self._weighted((row_losses * pairs).sum(0) / pairs.sum().clamp(min=1.0))
 
     def checked(self, outputs: Tensor) -> Tensor:
         """The outputs, once their shape is known to be right.
@@ -220,29 +235,36 @@ class Batch:
         return outputs
 
     def _row_losses(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
-        """The mean loss of each row's labels for each task, and a weight that grows with their number.
+        """The mean loss of each row's labels for each task, weighted, and their number.
 
-        Both are [B, T] or broadcast to it. Where no label of the part is missing all weights are 1: then all rows of a
+        Both are [B, T] or broadcast to it. Where no label of the part is missing all numbers are 1: then all rows of a
         task have equally many.
         """
         n_tasks, outputs = self.problem.n_tasks, self.checked(outputs)
         if self.task is None:
-            return _shared_losses(self.problem, outputs, self.labels, self.mask)
-        losses, counts = _own_losses(self.columns, self.own_outputs(outputs), self.labels, self.task, self.mask)
-        weights = (self.task[:, None] == torch.arange(n_tasks, device=self.task.device)).to(outputs.dtype)
-        return losses[:, None], weights if counts is None else weights * counts[:, None]
+            losses, counts = _shared_losses(self.problem, outputs, self.labels, self.mask)
+            return losses if self.weight is None else losses * self.weight, counts
+        losses, labels = _own_losses(self.columns, self.own_outputs(outputs), self.labels, self.task, self.mask)
+        losses = losses if self.weight is None else losses * self.weight
+        own = (self.task[:, None] == torch.arange(n_tasks, device=self.task.device)).to(outputs.dtype)
+        return losses[:, None], own if labels is None else own * labels[:, None]
+
+    def _weighted(self, losses: Tensor) -> Tensor:
+        """Losses of tasks [T] times the weights of tasks."""
+        weight = self.columns.weight
+        return losses if weight is None else losses * weight.to(losses.dtype)
 
 
 def _shared_losses(problem: Problem, outputs: Tensor, labels: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """Shared layout: outputs [B, O], labels and mask [B, D] -> losses and weights [B, T]."""
     single = problem.only(TaskKind.REGRESSION) and problem.n_outputs == problem.n_tasks
     if single or problem.only(TaskKind.BINARY):
-        losses = _kind_loss(problem.tasks[0].kind, outputs, labels)
+        losses = label_losses(problem.tasks[0].kind, outputs, labels)
         return losses, torch.ones_like(losses) if mask is None else mask
     columns, counts = [], []
     for t, task in enumerate(problem.tasks):
         out, own = outputs[:, problem.output_slices[t]], problem.label_slices[t]
-        loss = _kind_loss(task.kind, out, labels[:, own])
+        loss = label_losses(task.kind, out, labels[:, own])
         columns.append(loss.mean(-1) if mask is None else _known_mean(loss, mask[:, own]))
         counts.append(torch.ones_like(loss[:, 0]) if mask is None else mask[:, own].sum(-1))
     return torch.stack(columns, -1), torch.stack(counts, -1)
@@ -256,17 +278,17 @@ def _own_losses(
     And the number of each row's labels, [B]; None where none is missing.
     """
     if known.of_task.shape[1] == 1 and len(known.kinds) == 1:
-        return _kind_loss(known.kinds[0], own, labels)[:, 0], None if mask is None else mask[:, 0]
+        return label_losses(known.kinds[0], own, labels)[:, 0], None if mask is None else mask[:, 0]
     valid = known.valid[task]
     width = min(own.shape[1], labels.shape[1])
     total = torch.zeros_like(own[:, 0])
     for k, kind in enumerate(known.kinds):
         if kind is TaskKind.MULTICLASS:
-            loss = _kind_loss(kind, own.masked_fill(~valid, -1e9), labels)[:, 0]
+            loss = label_losses(kind, own.masked_fill(~valid, -1e9), labels)[:, 0]
         else:
             counted = valid[:, :width].to(own.dtype) if mask is None else mask[:, :width]
             counted_labels = torch.where(valid[:, :width], labels[:, :width], 0.0)
-            losses = _kind_loss(kind, own[:, :width], counted_labels)
+            losses = label_losses(kind, own[:, :width], counted_labels)
             loss = (losses * counted).sum(-1) / counted.sum(-1) if mask is None else _known_mean(losses, counted)
         total = torch.where(known.kind[task] == k, loss, total)
     return total, None if mask is None else mask.sum(-1)
@@ -275,14 +297,3 @@ def _own_losses(
 def _known_mean(losses: Tensor, mask: Tensor) -> Tensor:
     """The mean over the labels that are there, 0 where none is: [B, D_t] -> [B]."""
     return (losses * mask).sum(-1) / mask.sum(-1).clamp(min=1.0)
-
-
-def _kind_loss(kind: TaskKind, outputs: Tensor, labels: Tensor) -> Tensor:
-    """Loss of one kind of task: [B, C_t] and [B, D_t] -> [B, C_t], or [B, 1] for multiclass."""
-    if kind is TaskKind.MULTICLASS:
-        # Clamped for the rows of other kinds, whose losses are not used: a problem's own classes are in range.
-        picked = F.log_softmax(outputs, -1).gather(-1, labels[:, :1].long().clamp(0, outputs.shape[-1] - 1))
-        return -picked
-    if kind is TaskKind.REGRESSION:
-        return (outputs - labels) ** 2
-    return F.binary_cross_entropy_with_logits(outputs, labels, reduction="none")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from mtbench.contracts.recipe import Recipe
@@ -43,6 +45,9 @@ class Dataset(ABC):
         recipe: The recipe all methods share on it.
         selection_metric: Chooses epochs and settings, on the validation part.
         report_metric: The headline on the test part.
+        metric_by_kind: A metric for each kind of task, such as {"regression": "rmse", "binary": "auc"}, shown task by
+            task. Where `selection_metric` or `report_metric` is left out, it is the metric of their kind if all tasks
+            are of one, else `relative_loss`, whose mean over tasks of different kinds means something.
         also_report: Further metrics, "name" or "name@part" for a further test part.
         n_splits: How many splits there are.
         default_splits: How many of them a run takes unless told otherwise.
@@ -59,8 +64,9 @@ class Dataset(ABC):
     self_contained: ClassVar[bool] = False
     Options: ClassVar[type] = NoOptions
     recipe: ClassVar[Recipe] = Recipe()
-    selection_metric: ClassVar[str]
-    report_metric: ClassVar[str]
+    selection_metric: ClassVar[str] = ""
+    report_metric: ClassVar[str] = ""
+    metric_by_kind: ClassVar[Mapping[str, str]] = MappingProxyType({})
     also_report: ClassVar[tuple[str, ...]] = ()
     n_splits: ClassVar[int] = 5
     default_splits: ClassVar[int] = 5

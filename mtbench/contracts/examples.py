@@ -71,18 +71,22 @@ class Examples:
             side. Own layout: [n, max D_t], each row the labels of its own task.
         task: int64 [n], the task of each row; None in the shared layout.
         tasks: The T tasks.
+        sample_weight: float64 [n], what each row counts for, as the data set declares it; None where all count the
+            same. With the weights of classes: `weights_of`.
     """
 
     part: Part = field(repr=False)
     labels: Array
     task: Array | None
     tasks: tuple[Task, ...]
+    sample_weight: Array | None = None
 
     @classmethod
     def of(cls, part: Part, tasks: tuple[Task, ...]) -> Examples:
         """Those of a part of a problem."""
         task = None if part.task is None else _closed(part.task.copy())
-        return cls(part, _closed(part.labels.astype(np.float64)), task, tasks)
+        weight = None if part.sample_weight is None else _closed(part.sample_weight.copy())
+        return cls(part, _closed(part.labels.astype(np.float64)), task, tasks, weight)
 
     @cached_property
     def inputs(self) -> Array:
@@ -114,6 +118,11 @@ class Examples:
             found += [Target(t, j, kind, start + j) for j in range(task.n_labels)]
         return tuple(found)
 
+    @cached_property
+    def _columns(self) -> dict[Target, int]:
+        """The label column of each target in the shared layout."""
+        return {target: column for column, target in enumerate(self.targets)}
+
     def by_task(self) -> Iterator[tuple[int, Array, Array]]:
         """Each task with the rows in which it has a label; tasks without any are left out.
 
@@ -136,6 +145,26 @@ class Examples:
         for target, rows, labels in self._by_target():
             yield target, self._inputs(rows), labels
 
+    def weights_of(self, target: Target) -> Array | None:
+        """What each row counts for that `by_target` gives of a target: what estimators take as `sample_weight`.
+
+        The row's sample weight times the weight of its class, scaled to a mean of 1 over the rows that do not weigh 0.
+
+        Args:
+            target: A target that `by_target` gives.
+
+        Returns:
+            float64 [n_t]; None where all count the same.
+        """
+        of_classes = self.tasks[target.task].class_weights
+        if self.sample_weight is None and of_classes is None:
+            return None
+        rows, labels = self._known(target)
+        weights = np.ones(len(rows)) if self.sample_weight is None else self.sample_weight[rows]
+        if of_classes is not None:
+            weights = weights * np.array(of_classes)[labels.astype(np.int64)]
+        return _closed(weights / weights[weights > 0].mean()) if weights.any() else _closed(weights)
+
     def known_labels(self) -> Iterator[tuple[Target, Array]]:
         """As `by_target`, without inputs, which may be large: each target with labels [n_t]."""
         for target, _, labels in self._by_target():
@@ -143,11 +172,16 @@ class Examples:
 
     def _by_target(self) -> Iterator[tuple[Target, Array, Array]]:
         """The target, its rows int64 [n_t] and their labels [n_t]."""
-        for column, target in enumerate(self.targets):
-            place = column if self.task is None else target.column
-            rows = self._rows(target.task, slice(place, place + 1))
+        for target in self.targets:
+            rows, labels = self._known(target)
             if len(rows):
-                yield target, rows, _closed(self.labels[rows, place])
+                yield target, rows, labels
+
+    def _known(self, target: Target) -> tuple[Array, Array]:
+        """The rows in which a target's label is known, int64 [n_t], and the labels [n_t]."""
+        place = self._columns[target] if self.task is None else target.column
+        rows = self._rows(target.task, slice(place, place + 1))
+        return rows, _closed(self.labels[rows, place])
 
     def _rows(self, t: int, columns: slice) -> Array:
         """Rows of task t with a label in some columns, int64 [n_t]."""

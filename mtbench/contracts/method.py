@@ -6,7 +6,7 @@ Shapes: T tasks, B batch rows, d features, k latent features, O outputs of all t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -22,7 +22,7 @@ from mtbench.contracts.stages import Stage
 from mtbench.contracts.terms import PerTask, Terms
 from mtbench.contracts.weighting import Weighting
 from mtbench.linear.data import LinearData
-from mtbench.tasks import Problem
+from mtbench.tasks import Problem, Weight
 
 
 class Method(ABC):
@@ -39,6 +39,10 @@ class Method(ABC):
         in_epochs: Whether it is trained in epochs by the recipe's optimiser, and so has the recipe's learning rate as a
             hyperparameter, stops early, and may start from a trained backbone; likewise.
         stackable: False where the trials of a stack cannot be trained as one computation; they then run one at a time.
+        honours_weights: Which weights that a data set may declare it honours: "sample", "class" and "task", or some of
+            them. Cells of data sets that declare others are skipped. None, as authors of gradient methods may leave it:
+            all where it gives `terms`, whose losses `Batch.task_losses` weighs; none where it gives an `objective`,
+            of which nobody can tell. Solvers honour all, by the losses of `LinearData`; fit methods none.
     """
 
     name: ClassVar[str]
@@ -48,6 +52,7 @@ class Method(ABC):
     kind: ClassVar[str]
     in_epochs: ClassVar[bool] = False
     stackable: ClassVar[bool] = True
+    honours_weights: ClassVar[Collection[str] | None] = None
 
     def supports(self, problem: Problem, recipe: Recipe) -> str | None:
         """None, or the reason why this method cannot train here: the cell is then stored as skipped.
@@ -254,6 +259,7 @@ class SolverMethod(Method):
     """
 
     kind: ClassVar[str] = "solver"
+    honours_weights: ClassVar[Collection[str] | None] = tuple(Weight)
     tolerance: ClassVar[float | None] = None
 
     @abstractmethod
@@ -280,6 +286,7 @@ class FitMethod(Method):
     """
 
     kind: ClassVar[str] = "fit"
+    honours_weights: ClassVar[Collection[str] | None] = ()
     stackable: ClassVar[bool] = False
     imports: ClassVar[tuple[str, ...]] = ()
 

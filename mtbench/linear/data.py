@@ -23,7 +23,8 @@ from mtbench.linear.curvature import Curvature, streams_of
 class LinearData(ABC):
     """Training data as a solver sees them: the mean loss L_t of a linear predictor w_t, its gradient and its curvature.
 
-    L_t is the squared loss of a regression task or the logistic loss of a binary task, for each of R trials.
+    L_t is the squared loss of a regression task or the logistic loss of a binary task, for each of R trials; where a
+    data set declares weights, the weighted mean sum w l / sum w, times the weight of the task.
 
     Guarantees: all tensors are float64 on one device; results of trial r depend on trial r's weights alone.
 

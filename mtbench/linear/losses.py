@@ -2,7 +2,8 @@
 
 Shapes as in `mtbench.linear.data`. Rows come as inputs [U, G, N, d]: G = T where every task has its own rows
 (padded to the N of the largest task), G = 1 where the tasks share them; labels and row weights are [U, T, N]. A row
-weighs 1 / N_t for a task it has a label for, else 0, so that a weighted sum is the task's mean.
+weighs 1 / N_t for a task it has a label for, times what a data set declares (of mean 1 over the task's labels), else 0,
+so that a weighted sum is the task's mean.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mtbench.linear.curvature import per_stream, task_product
 from mtbench.linear.data import LinearData
+from mtbench.losses.training import label_losses
+from mtbench.tasks import TaskKind
 
 
 class SquaredLosses(LinearData):
@@ -22,7 +25,14 @@ class SquaredLosses(LinearData):
     quadratic = True
 
     def __init__(
-        self, inputs: Tensor, labels: Tensor, row_weights: Tensor, n_labelled: Tensor, stream: Tensor, intercept: bool
+        self,
+        inputs: Tensor,
+        labels: Tensor,
+        row_weights: Tensor,
+        n_labelled: Tensor,
+        stream: Tensor,
+        intercept: bool,
+        task_weights: Tensor | None = None,
     ) -> None:
         """Takes the moments of the rows.
 
@@ -33,6 +43,7 @@ class SquaredLosses(LinearData):
             n_labelled: [U, T].
             stream: int64 [R].
             intercept: Whether predictors have one.
+            task_weights: What the loss of each task is multiplied by, [T]; None for 1.
         """
         self._intercept = intercept
         weights = _distinct_weights(inputs, row_weights)
@@ -50,6 +61,10 @@ class SquaredLosses(LinearData):
             second = second - rest[..., :, None] * rest[..., None, :]
         self._cross = _weighted_sum(row_weights * labels, inputs)
         self._power = (row_weights * labels.square()).sum(-1)
+        if task_weights is not None:
+            second = second * task_weights[:, None, None]
+            self._cross = self._cross * task_weights[:, None]
+            self._power = self._power * task_weights
         super().__init__(stream, inputs.shape[-1], n_labelled, 2.0 * second)
 
     def _turn(self, axes: Tensor) -> None:
@@ -123,7 +138,14 @@ class LogisticLosses(LinearData):
     quadratic = False
 
     def __init__(
-        self, inputs: Tensor, labels: Tensor, row_weights: Tensor, n_labelled: Tensor, stream: Tensor, intercept: bool
+        self,
+        inputs: Tensor,
+        labels: Tensor,
+        row_weights: Tensor,
+        n_labelled: Tensor,
+        stream: Tensor,
+        intercept: bool,
+        task_weights: Tensor | None = None,
     ) -> None:
         """Keeps the rows.
 
@@ -134,9 +156,11 @@ class LogisticLosses(LinearData):
             n_labelled: [U, T].
             stream: int64 [R].
             intercept: Whether predictors have one.
+            task_weights: What the loss of each task is multiplied by, [T]; None for 1.
         """
         d = inputs.shape[-1]
         self._inputs = torch.cat([inputs, torch.ones_like(inputs[..., :1])], -1) if intercept else inputs
+        row_weights = row_weights if task_weights is None else row_weights * task_weights[:, None]
         self._labels, self._row_weights = labels, row_weights
         second = _second_moments(self._inputs, _distinct_weights(inputs, row_weights))
         super().__init__(stream, d, n_labelled, 0.25 * second)
@@ -202,6 +226,6 @@ class LogisticLosses(LinearData):
         return task_product(weights.mT, self._inputs[u].mT)
 
     def _sum(self, u: int, scores: Tensor) -> Tensor:
-        """Scores [R_u, T, N] -> [R_u, T]. log(1 + exp z) - y z, in a form that is exact for large z."""
-        losses = (1.0 - self._labels[u]) * scores - nn.functional.logsigmoid(scores)
+        """Scores [R_u, T, N] -> [R_u, T]."""
+        losses = label_losses(TaskKind.BINARY, scores, self._labels[u].expand_as(scores))
         return (self._row_weights[u] * losses).sum(-1)

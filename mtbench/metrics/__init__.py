@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mtbench.errors import UnknownName
 from mtbench.metrics.curves import auc, average_precision
 from mtbench.metrics.decisions import balanced_error, macro_f1, micro_f1
@@ -13,12 +15,14 @@ from mtbench.metrics.relative import relative_loss
 from mtbench.metrics.values import error, loss, pooled_rmse, rmse
 from mtbench.tasks import TaskKind
 
-__all__ = ["METRICS", "Metric", "RANKS", "mean_over_tasks", "metric", "prediction_width", "named_metric", "register"]
+__all__ = [
+    "METRICS", "MIXED", "Metric", "RANKS", "mean_over_tasks", "metric", "prediction_width", "named_metric", "register"
+]  # fmt: skip
 
 _NUMBERS = (TaskKind.REGRESSION,)
 
 METRICS = {
-    m.name: m
+    m.name: replace(m, honours_weights=True)
     for m in (
         Metric("rmse", "root mean squared error, mean over tasks", False, True, rmse, kinds=_NUMBERS),
         Metric("pooled_rmse", "root mean squared error over the rows of all tasks", False, False, pooled_rmse,
@@ -53,6 +57,8 @@ METRICS = {
     )
 }  # fmt: skip
 
+MIXED = "relative_loss"
+"""The metric whose mean over tasks of different kinds means something."""
 
 _OFFERED: dict[str, Metric] = {}  # metrics of plugins
 

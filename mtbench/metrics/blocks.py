@@ -22,43 +22,64 @@ class Block:
         outputs: Predictions of these rows, [R, n_t, C_t].
         labels: [n_t, D_t], NaN for those missing.
         known: Which of them are there, bool [n_t, D_t]; None where all are.
+        weights: What each row counts for, above 0, [n_t]; None where all count the same.
     """
 
     task: Task
     outputs: Array
     labels: Array
     known: Array | None
+    weights: Array | None = None
 
     def mean(self, values: Array) -> Array:
-        """The mean of values [R, n_t, D_t] over the labels that are there: [R]; NaN where none is."""
+        """The mean of values [R, n_t, D_t] over the labels that are there, weighted: [R]; NaN where none is."""
         if not self.labels.size:
             return np.full(len(values), np.nan)
+        if self.weights is not None:
+            return np.asarray(self.column_sums(values).sum(1) / self.counts.sum())
         if self.known is None:
             return np.asarray(values.mean((1, 2)))
         return np.asarray(np.where(self.known, values, 0.0).sum((1, 2)) / self.known.sum())
 
     def column_sums(self, values: Array) -> Array:
-        """Sums of values [R, n_t, D_t] over the labels that are there, by label column: [R, D_t]."""
+        """Sums of values [R, n_t, D_t], weighted, over the labels that are there, by label column: [R, D_t]."""
         counted = values if self.known is None else np.where(self.known, values, 0.0)
+        if self.weights is not None:
+            counted = counted * self.weights[:, None]
         # Row by row in memory: the bits of a sum must not depend on how many trials there are.
         return np.asarray(np.ascontiguousarray(counted.transpose(0, 2, 1)).sum(2))
 
     @property
     def counts(self) -> Array:
-        """How many labels each column has, int64 [D_t]."""
+        """How many labels each column has, int64 [D_t]; their weights, float64, where rows are weighted."""
+        if self.weights is not None:
+            return np.asarray((self.weights[:, None] * (~np.isnan(self.labels))).sum(0))
         return np.full(self.labels.shape[1], len(self.labels)) if self.known is None else self.known.sum(0)
 
 
 def blocks(problem: Problem, part: Part, predictions: Array) -> Iterator[Block]:
-    """Block by block, the labelled rows of each task."""
+    """Block by block, the labelled rows of each task; rows that weigh 0 are left out."""
     for t, task in enumerate(problem.tasks):
-        rows, labels = problem.labelled(part, t)
+        rows, labels, weights = counted_labels(problem, part, t)
         columns = problem.output_slices[t] if part.task is None else slice(task.n_outputs)
         own = predictions[:, :, columns] if part.task is None else predictions[:, rows, columns]
         if part.task is None and len(rows) < part.n_rows:
             own = own[:, rows]
         known = ~np.isnan(labels)
-        yield Block(task, own, labels, None if known.all() else known)
+        yield Block(task, own, labels, None if known.all() else known, weights)
+
+
+def counted_labels(problem: Problem, part: Part, t: int) -> tuple[Array, Array, Array | None]:
+    """The labelled rows of task t that weigh more than 0.
+
+    Returns:
+        Row numbers [n_t], labels [n_t, D_t], and weights [n_t], None where all count the same.
+    """
+    rows, labels = problem.labelled(part, t)
+    weights = problem.label_weights(part, t)
+    if weights is None or weights.all():
+        return rows, labels, weights
+    return rows[weights > 0], labels[weights > 0], weights[weights > 0]
 
 
 def task_by_task(problem: Problem, part: Part, predictions: Array, value: Callable[[Block], Array]) -> Array:

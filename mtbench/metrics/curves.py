@@ -18,7 +18,8 @@ from mtbench.metrics.probabilities import log_softmax
 from mtbench.tasks import Array, Part, Problem, TaskKind
 
 Curve = Callable[[Array, Array], float]
-"""(rows of the class [G], rows [G], from the smallest output to the largest) -> value."""
+"""(rows of the class [G], rows [G], from the smallest output to the largest) -> value; weights, not numbers, of rows
+where they are weighted."""
 
 
 def auc(problem: Problem, part: Part, predictions: Array) -> Array:
@@ -47,19 +48,23 @@ def _over_classes(block: Block, curve: Curve) -> Array:
         scores = log_softmax(outputs) if multiclass else outputs
         for k in np.flatnonzero(true.any(0)):
             rows = slice(None) if block.known is None else block.known[:, k]
-            found[r, k] = curve(*_groups(scores[rows, k], true[rows, k]))
+            weights = None if block.weights is None else block.weights[rows]
+            found[r, k] = curve(*_groups(scores[rows, k], true[rows, k], weights))
     return mean_of_defined(found)
 
 
-def _groups(outputs: Array, true: Array) -> tuple[Array, Array]:
+def _groups(outputs: Array, true: Array, weights: Array | None) -> tuple[Array, Array]:
     """Rows of a class, and all rows, of each group of equal outputs in ascending order: [G] and [G]."""
     _, group, sizes = np.unique(outputs, return_inverse=True, return_counts=True)
-    return np.bincount(group, weights=true, minlength=len(sizes)), sizes
+    if weights is None:
+        return np.bincount(group, weights=true, minlength=len(sizes)), sizes
+    return np.bincount(group, true * weights, len(sizes)), np.bincount(group, weights, len(sizes))
 
 
 def _auc(true: Array, sizes: Array) -> float:
     others = sizes - true
-    if not true.sum() or not others.sum():
+    # What rounding leaves of weights is no row of another class.
+    if not true.sum() or others.sum() <= 1e-12 * sizes.sum():
         return np.nan
     below = others.cumsum() - others
     return float((true * (below + others / 2)).sum() / (true.sum() * others.sum()))

@@ -19,37 +19,43 @@ from mtbench.tasks import Array, Part, Problem, TaskKind
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """How often classes are decided on.
+    """How often classes are decided on; weights, not numbers, of rows where they are weighted.
 
     Attributes:
         hits: Decisions for a class that are right, [R, K].
         decided: Decisions for it, [R, K].
         true: Labels of it, [K].
-        known: Labels of it or of another, [K].
+        others: Labels of another, [K].
     """
 
     hits: Array
     decided: Array
     true: Array
-    known: Array
+    others: Array
 
     @classmethod
     def of(cls, block: Block) -> Counts:
         """Of the labelled rows of a task."""
         if block.task.kind is TaskKind.MULTICLASS:
-            return cls._of_classes(block.outputs.argmax(2), block.labels[:, 0].astype(int), block.task.n_outputs)
-        decided, true = block.outputs > 0, block.labels > 0.5
+            labels = block.labels[:, 0].astype(int)
+            return cls._of_classes(block.outputs.argmax(2), labels, block.task.n_outputs, block.weights)
+        decided, true, others = block.outputs > 0, block.labels > 0.5, block.labels <= 0.5
         if block.known is not None:
             decided = decided & block.known
-        return cls((decided & true).sum(1), decided.sum(1), true.sum(0), block.counts)
+        counted = (decided & true, decided, true, others)
+        if block.weights is None:
+            return cls(*(some.sum(-2) for some in counted))
+        return cls(*((block.weights[:, None] * some).sum(-2) for some in counted))
 
     @classmethod
-    def _of_classes(cls, decided: Array, labels: Array, n_classes: int) -> Counts:
+    def _of_classes(cls, decided: Array, labels: Array, n_classes: int, weights: Array | None) -> Counts:
+        def counts(classes: Array, rows: Array | slice = slice(None)) -> Array:
+            return np.bincount(classes[rows], None if weights is None else weights[rows], n_classes)
+
         # One trial at a time: decisions for each class would take as much memory as the outputs.
-        hits = [np.bincount(labels[one == labels], minlength=n_classes) for one in decided]
-        all_ = [np.bincount(one, minlength=n_classes) for one in decided]
-        true = np.bincount(labels, minlength=n_classes)
-        return cls(np.stack(hits), np.stack(all_), true, np.full(n_classes, len(labels)))
+        hits = [counts(labels, one == labels) for one in decided]
+        true = counts(labels)
+        return cls(np.stack(hits), np.stack([counts(one) for one in decided]), true, true.sum() - true)
 
 
 def balanced_error(problem: Problem, part: Part, predictions: Array) -> Array:
@@ -66,7 +72,7 @@ def _balanced_error(block: Block) -> Array:
     missed = 1 - ratio(counts.hits, counts.true)  # NaN for a class without labels
     if block.task.kind is TaskKind.MULTICLASS:
         return 100 * mean_of_defined(missed if (counts.true > 0).sum() > 1 else np.full_like(missed, np.nan))
-    false_alarms = ratio(counts.decided - counts.hits, counts.known - counts.true)
+    false_alarms = ratio(counts.decided - counts.hits, counts.others)
     return 100 * mean_of_defined((missed + false_alarms) / 2)
 
 
@@ -98,6 +104,6 @@ def _micro_f1(block: Block) -> Array:
         counts.hits.sum(1, keepdims=True),
         counts.decided.sum(1, keepdims=True),
         counts.true.sum(keepdims=True),
-        counts.known.sum(keepdims=True),
+        counts.others.sum(keepdims=True),
     )
     return np.asarray(_f1(summed)[:, 0])

@@ -27,8 +27,8 @@ def _brier(block: Block) -> Array:
         return block.mean(np.square(chance - block.labels))
     true = block.labels == np.arange(block.task.n_outputs)
     # One trial at a time: probabilities in float64 take several times the memory of the outputs.
-    scores = [np.square(np.exp(log_softmax(outputs)) - true).sum(1).mean() for outputs in block.outputs]
-    return np.array(scores)
+    scores = (np.square(np.exp(log_softmax(outputs)) - true).sum(1) for outputs in block.outputs)
+    return np.array([np.average(each, weights=block.weights) for each in scores])
 
 
 def log_softmax(outputs: Array) -> Array:

@@ -36,14 +36,28 @@ def one_class_each(problem: Problem, part: Part) -> str | None:
 
 
 def one_vs_all_error(problem: Problem, part: Part, predictions: Array) -> Array:
-    """Per class, in percent: rows of the class whose largest output is another task's."""
+    """Per class, in percent: rows of the class whose largest output is another task's.
+
+    Rows count by their sample weights; a weight of the class changes no share of its own rows.
+    """
     there = ~np.isnan(part.labels[:, 0])
+    weights = part.sample_weight
+    if weights is not None:
+        there &= weights > 0
+        weights = weights[there]
     if not there.all():
         predictions = predictions[:, there]
     classes = part.labels[there].argmax(1)
     wrong = predictions.argmax(2) != classes
-    shares = [wrong[:, classes == t] for t in range(problem.n_tasks)]
-    return np.stack([100.0 * w.mean(1) if w.shape[1] else np.full(len(wrong), np.nan) for w in shares], 1)
+    shares = [_share(wrong, classes == t, weights) for t in range(problem.n_tasks)]
+    return np.stack(shares, 1)
+
+
+def _share(wrong: Array, rows: Array, weights: Array | None) -> Array:
+    """In percent, the share of some rows (bool [n]) that are wrong (bool [R, n]): [R]; NaN of no rows."""
+    if not rows.any():
+        return np.full(len(wrong), np.nan)
+    return np.asarray(100.0 * np.average(wrong[:, rows], 1, None if weights is None else weights[rows]))
 
 
 RANKS = 10  # of "map_at_10"
@@ -71,7 +85,8 @@ def _mean_precision(block: Block) -> Array:
     # One trial at a time: a ranking takes twice the memory of the outputs that it ranks.
     for outputs in block.outputs:
         ranked = outputs[labelled] if gaps is None else np.where(gaps, -np.inf, outputs[labelled])
-        found.append(100.0 * _average_precision(ranked, true[labelled]).mean())
+        weights = None if block.weights is None else block.weights[labelled]
+        found.append(100.0 * np.average(_average_precision(ranked, true[labelled]), weights=weights))
     return np.array(found)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mtbench.losses.scoring import label_losses
 from mtbench.metrics.blocks import Block, blocks
 from mtbench.tasks import Array, Part, Problem, TaskKind
 
@@ -15,14 +16,16 @@ _LOST = 1e-7  # of all squared errors: what is less has lost more than 1e-8 of i
 
 
 def _squared_error_sums(problem: Problem, part: Part, predictions: Array) -> tuple[Array, Array]:
-    """Sum of squared errors [R, T] and number of labelled values [T]."""
-    if part.task is not None and predictions.shape[2] == 1:
+    """Sum of squared errors [R, T] and number of labelled values [T], or their weights."""
+    if part.task is not None and predictions.shape[2] == 1 and part.sample_weight is None:
         return _single_squares(predictions[:, :, 0], part.labels[:, 0], part.task, problem.n_tasks)
     sums, counts = [], []
     for block in blocks(problem, part, predictions):
         squared = (block.outputs.astype(np.float64) - block.labels) ** 2
+        if block.weights is not None:
+            squared = squared * block.weights[:, None]
         sums.append((squared if block.known is None else np.where(block.known, squared, 0.0)).sum((1, 2)))
-        counts.append(block.labels.size if block.known is None else block.known.sum())
+        counts.append(block.counts.sum())
     return np.stack(sums, 1), np.array(counts)
 
 
@@ -51,8 +54,10 @@ def rmse(problem: Problem, part: Part, predictions: Array) -> Array:
 
 
 def pooled_rmse(problem: Problem, part: Part, predictions: Array) -> Array:
-    """The same over the labels of all tasks together: [R]."""
+    """The same over the labels of all tasks together, each times the weight of its task: [R]."""
     sums, counts = _squared_error_sums(problem, part, predictions)
+    if problem.task_weights is not None:
+        sums, counts = sums * problem.task_weights, counts * problem.task_weights
     return np.asarray(np.sqrt(sums.sum(1) / counts.sum())) if counts.any() else np.full(len(sums), np.nan)
 
 
@@ -67,7 +72,7 @@ def _wrong(block: Block) -> Array:
     if block.task.kind is TaskKind.MULTICLASS:
         return block.mean((outputs.argmax(2) != labels[:, 0])[:, :, None])
     wrong = (outputs > 0) != (labels > 0.5)
-    if block.known is None and labels.size:
+    if block.known is None and block.weights is None and labels.size:
         return np.asarray(wrong.mean(2).mean(1))
     return block.mean(wrong)
 
@@ -79,12 +84,4 @@ def loss(problem: Problem, part: Part, predictions: Array) -> Array:
 
 def losses(block: Block) -> Array:
     """Of each label: [R, n_t, D_t]; anything where a label is missing."""
-    p, y = block.outputs.astype(np.float64), block.labels
-    if block.task.kind is TaskKind.MULTICLASS:
-        picked = np.take_along_axis(p, np.broadcast_to(y[None, :, :1].astype(int), (len(p), len(y), 1)), 2)
-        from scipy.special import logsumexp  # takes as long to import as a small network to train
-
-        return np.asarray(logsumexp(p, axis=2, keepdims=True) - picked)
-    if block.task.kind is TaskKind.REGRESSION:
-        return np.asarray((p - y) ** 2)
-    return np.asarray(np.logaddexp(0.0, p) - p * y)
+    return label_losses(block.task.kind, block.outputs, block.labels)

@@ -17,6 +17,7 @@ from mtbench.contracts.trials import Status
 from mtbench.metrics import mean_over_tasks
 from mtbench.plan.selection import Candidate, Setting
 from mtbench.tasks import Array
+from mtbench.tasks.weights import in_words
 
 if TYPE_CHECKING:
     from mtbench.store.scan import StackColumns
@@ -38,7 +39,7 @@ class TrialRow:
 
     def value(self, metric: str) -> float:
         """Headline of a test metric, "name" or "name@part": its mean over tasks; NaN where there is none."""
-        return _headlines(self.values(metric)[None], 1)[0]
+        return _headlines(self.values(metric)[None], 1, self.stack.provenance)[0]
 
     def values(self, metric: str) -> Array:
         """A test metric per task, [T], or [1] for a joint metric; empty where there is none."""
@@ -132,6 +133,12 @@ class CellResults:
         """The report metric, then those also reported; "" stands for one the store does not name."""
         return (self.provenance.get("report_metric", ""), *self.provenance.get("also_report", ()))
 
+    @property
+    def task_metrics(self) -> tuple[str, ...]:
+        """The metrics of which there may be values per task: `test_metrics`, and those of single kinds of tasks."""
+        of_kinds = self.provenance.get("metric_by_kind", {}).values()
+        return tuple(dict.fromkeys((*self.test_metrics, *of_kinds)))
+
     def higher_is_better(self, metric: str) -> bool:
         """The direction of a metric; False where the store does not say."""
         return bool(_about(self.provenance, metric).get("higher_is_better", False))
@@ -140,6 +147,8 @@ class CellResults:
         """A metric in words, with its unit."""
         part = metric.partition("@")[2]
         title = str(_about(self.provenance, metric).get("title", metric.partition("@")[0]))
+        weights = self.provenance.get("weights", ())
+        title += f", with {in_words(weights)} weights" if weights else ""
         return f"{title}, on {part}" if part else title
 
     def is_from_predictions(self, metric: str) -> bool:
@@ -173,7 +182,7 @@ def _cell(key: str, stacks: Sequence[StackColumns], spare: Mapping[str, Mapping[
 
 def _rows(stack: StackColumns, selection_metric: str) -> Iterable[TrialRow]:
     n = len(stack.ids)
-    validation = _headlines(stack.metrics.get("validation", {}).get(selection_metric), n)
+    validation = _headlines(stack.metrics.get("validation", {}).get(selection_metric), n, stack.provenance)
     best_epoch = [-1] * n if stack.best_epoch is None else stack.best_epoch.tolist()
     seconds = [math.nan] * n if stack.train_seconds is None else stack.train_seconds.tolist()
     sizes = [None] * n if stack.n_parameters is None else stack.n_parameters.tolist()
@@ -206,11 +215,13 @@ def _settings(params: Mapping[str, Array], n: int) -> list[Setting]:
     return [tuple(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
-def _headlines(values: Array | None, n: int) -> list[float]:
+def _headlines(values: Array | None, n: int, provenance: Mapping[str, Any]) -> list[float]:
     """Of a metric's column [R, T] or [R], one number per trial; NaN where it was not measured."""
     if values is None:
         return [math.nan] * n
-    means: list[float] = mean_over_tasks(values.reshape(len(values), -1)).tolist()
+    weights, columns = provenance.get("task_weights"), values.reshape(len(values), -1)
+    weighted = weights is not None and len(weights) == columns.shape[1]
+    means: list[float] = mean_over_tasks(columns, np.array(weights) if weighted else None).tolist()
     return means
 
 

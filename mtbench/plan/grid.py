@@ -14,8 +14,9 @@ from mtbench.contracts.dataset import Dataset
 from mtbench.contracts.hyperparameters import Hyperparameter, Range, describe, find
 from mtbench.contracts.method import Method
 from mtbench.contracts.recipe import Recipe
+from mtbench.contracts.refusal import refusal
 from mtbench.contracts.scale import PLAIN, Scale, scale_of
-from mtbench.contracts.scoring import check_scoring
+from mtbench.contracts.scoring import Scoring, check_scoring, scoring_of
 from mtbench.contracts.trials import LEARNING_RATE, WITH, Cell, Trial
 from mtbench.contracts.values import Value
 from mtbench.contracts.weighted import of_weighting, plain_name
@@ -24,7 +25,7 @@ from mtbench.plan.ranges import own_range, searched
 from mtbench.plan.search import Search, Setting, listed, parse_search
 from mtbench.plan.searches import check_search, search_of
 from mtbench.plugins.loading import content_hash, content_splits, load_split
-from mtbench.tasks import Problem
+from mtbench.tasks import Problem, Weight
 from mtbench.tasks.fingerprint import Fingerprint, fingerprint
 
 if TYPE_CHECKING:  # pydantic, and where plugins come from: trainers and benchmarks do without
@@ -50,8 +51,10 @@ class PlannedCell:
         skipped: Why the method cannot train here, or None.
         recipe_changes: Recipe fields the user changed.
         base: The cell that is trained first, once per split and seed, for this one's trials to start from its backbone.
+        scoring: The metrics that the data set is scored by.
         ranges: Where the search looks for what it varies, as `mtbench.plan.ranges.searched` has it.
         together: Whether one setting is selected for all splits, so that the search compares over all of them.
+        weights: Which weights its problems declare.
     """
 
     cell: Cell
@@ -66,9 +69,11 @@ class PlannedCell:
     content: Mapping[int, Fingerprint]
     skipped: str | None
     recipe_changes: Mapping[str, object]
+    scoring: Scoring
     base: PlannedCell | None = None
     ranges: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     together: bool = False
+    weights: tuple[Weight, ...] = ()
 
     @property
     def settings(self) -> Sequence[Setting]:
@@ -190,7 +195,7 @@ def _base(study: Study, plugins: Plugins, loaded: _Loaded) -> PlannedCell:
     recipe, dataset = loaded.recipe, loaded.dataset
     method = plugins.method(recipe.base)()
     known = loaded.problem.without_test()
-    reason = method.supports(known, recipe) if method.in_epochs else "it has no backbone"
+    reason = refusal(method, known, recipe) if method.in_epochs else "it has no backbone"
     if reason is not None:
         raise StudyError(
             f"The base of {dataset.name} must be a method with a backbone that supports its problem; found "
@@ -221,6 +226,7 @@ def _base(study: Study, plugins: Plugins, loaded: _Loaded) -> PlannedCell:
         loaded.fingerprints,
         None,
         loaded.changes,
+        scoring_of(dataset, loaded.problem.tasks),
     )
 
 
@@ -247,11 +253,13 @@ def _planned(study: Study, plugins: Plugins, method_class: type[Method], loaded:
         refit,
         loaded.shapes,
         loaded.fingerprints,
-        method.supports(loaded.problem.without_test(), recipe),
+        refusal(method, loaded.problem.without_test(), recipe),
         loaded.changes,
+        scoring_of(dataset, loaded.problem.tasks),
         base,
         searched(known, parse_search(study.search)[0], fixed),
         study.selection == "across_splits",
+        loaded.problem.weights,
     )
 
 

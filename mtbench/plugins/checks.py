@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from mtbench.contracts.hyperparameters import describe
@@ -14,7 +15,7 @@ from mtbench.contracts.recipe import Recipe
 from mtbench.contracts.reference import Reference
 from mtbench.errors import PluginError
 from mtbench.metrics import METRICS, Metric
-from mtbench.tasks import TaskKind
+from mtbench.tasks import TaskKind, Weight
 
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 """What a method, weighting, metric, data set or engine may be called: lower-case words joined by underscores."""
@@ -34,6 +35,7 @@ def check_method(cls: Any) -> None:
 
     kinds = (GradientMethod, SolverMethod, FitMethod)
     _check_published(cls, kinds)
+    _check_honours(cls)
     if issubclass(cls, GradientMethod):
         _check_objective(cls, GradientMethod)
     if "learning_rate" in describe(cls.Params) and issubclass(cls, GradientMethod):
@@ -114,8 +116,9 @@ def check_dataset(cls: Any) -> None:
 
     _check_class(cls, (Dataset,))
     _check_signatures(cls, (Dataset,))
-    for attribute in ("title", "version", "licence", "selection_metric", "report_metric"):
+    for attribute in ("title", "version", "licence"):
         _check_kind(cls, attribute, str)
+    _check_metric_by_kind(cls)
     _check_kind(cls, "citation", Reference)
     _check_kind(cls, "recipe", Recipe)
     if not all(isinstance(source, Source) for source in cls.sources):
@@ -128,6 +131,19 @@ def check_dataset(cls: Any) -> None:
             f"{cls.__qualname__}.default_splits must lie in 1 to n_splits = {cls.n_splits}; found {cls.default_splits}."
         )
     _check_constructible(cls)
+
+
+def _check_metric_by_kind(cls: Any) -> None:
+    by_kind = cls.metric_by_kind
+    kinds = ", ".join(f"'{kind}'" for kind in TaskKind)
+    texts = isinstance(by_kind, Mapping) and all(isinstance(name, str) and name for name in by_kind.values())
+    if not texts or not all(kind in set(TaskKind) for kind in by_kind):
+        raise PluginError(
+            f"{cls.__qualname__}.metric_by_kind must name metrics by kind of task, of {kinds}; found {by_kind!r}."
+        )
+    for attribute in ("selection_metric", "report_metric"):
+        if not by_kind or getattr(cls, attribute):
+            _check_kind(cls, attribute, str)
 
 
 def check_engine(cls: Any) -> None:
@@ -158,6 +174,15 @@ def _check_published(cls: Any, kinds: tuple[type, ...]) -> None:
     _check_signatures(cls, kinds)
     _check_kind(cls, "reference", Reference)
     _check_kind(cls, "version", str)
+
+
+def _check_honours(cls: Any) -> None:
+    honoured, known = cls.honours_weights, {str(weight) for weight in Weight}
+    if honoured is not None and (isinstance(honoured, str) or not set(honoured) <= known):
+        raise PluginError(
+            f"{cls.__qualname__}.honours_weights must be a tuple of 'sample', 'class' and 'task', or of some of them; "
+            f"found {honoured!r}."
+        )
 
 
 def _check_class(cls: Any, bases: tuple[type, ...]) -> None:
@@ -208,7 +233,7 @@ def _check_objective(cls: type, contract: type) -> None:
 def _check_kind(cls: type, attribute: str, kind: type) -> None:
     value = getattr(cls, attribute, None)
     if not isinstance(value, kind) or value == "":
-        found = "none" if value is None else repr(value)
+        found = "none" if value is None or value == "" else repr(value)
         raise PluginError(f"{cls.__qualname__}.{attribute} must be a {kind.__name__}; found {found}.")
 
 

@@ -11,13 +11,16 @@ from typing import Any
 
 from mtbench.printable import one_line
 from mtbench.report.escapes import latex, markdown, markdown_sentence
-from mtbench.report.leaderboard import Leaderboard, Row
+from mtbench.report.leaderboard import Leaderboard, Row, TaskRow
 from mtbench.report.tables import NOTHING, Table, tables
 
 RECORD_FIELDS = tuple(
     f.name for f in dataclasses.fields(Row) if f.name not in ("by_split", "higher_is_better", "title")
 )
 """Fields of a row that machines are given, in order."""
+
+TASK_FIELDS = tuple(f.name for f in dataclasses.fields(TaskRow) if f.name != "title")
+"""The same of a task's row."""
 
 
 def as_markdown(board: Leaderboard, per_task: bool = False) -> str:
@@ -57,8 +60,7 @@ def as_csv(board: Leaderboard, per_task: bool = False) -> str:
     """One line for each method, data set and metric; with `per_task` for each task instead. Empty means unknown."""
     records: Iterable[Mapping[str, Any]]
     if per_task:
-        records = [dataclasses.asdict(row) for row in board.per_task]
-        names = ["method", "dataset", "metric", "task", "mean", "n_splits"]
+        records, names = [_task_record(row) for row in board.per_task], list(TASK_FIELDS)
     else:
         records = [_flat(record(row)) for row in (*board.rows, *board.other_metrics)]
         names = [name for field in RECORD_FIELDS for name in _flat_names(field)]
@@ -77,7 +79,7 @@ def as_json(board: Leaderboard, per_task: bool = False) -> str:
         "warnings": list(board.warnings),
     }
     if per_task:
-        found["per_task"] = [dataclasses.asdict(row) for row in board.per_task]
+        found["per_task"] = [_task_record(row) for row in board.per_task]
     return json.dumps(found, indent=2, allow_nan=False) + "\n"
 
 
@@ -97,6 +99,10 @@ def record(row: Row) -> dict[str, Any]:
     """A row as plain data, as JSON shows it."""
     found = dataclasses.asdict(row)
     return {name: found[name] for name in RECORD_FIELDS}
+
+
+def _task_record(row: TaskRow) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in TASK_FIELDS}
 
 
 def _flat(found: Mapping[str, Any]) -> dict[str, Any]:

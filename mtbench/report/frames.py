@@ -79,7 +79,7 @@ def load(directory: str | Path, select: str | None = None, baseline: str | None 
 def _per_task(entry: Entry) -> list[tuple[Any, ...]]:
     return [
         (entry.method, entry.dataset, split, task, metric, value)
-        for metric in entry.cell.test_metrics
+        for metric in entry.cell.task_metrics
         for (split, task), value in entry.selected.by_task(metric).items()
     ]
 

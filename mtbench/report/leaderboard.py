@@ -97,7 +97,17 @@ class Row:
 
 @dataclass(frozen=True)
 class TaskRow:
-    """One task of one row: the mean over splits of its test metric."""
+    """One task of one row: the mean over splits of its test metric.
+
+    Attributes:
+        method: Label of the method.
+        dataset: Label of the data set.
+        metric: "name", or "name@part" for a further test part.
+        task: Name of the task.
+        mean: The mean.
+        n_splits: Splits in the mean.
+        title: The metric in words.
+    """
 
     method: str
     dataset: str
@@ -105,6 +115,7 @@ class TaskRow:
     task: str
     mean: float
     n_splits: int
+    title: str
 
 
 @dataclass(frozen=True)
@@ -166,7 +177,7 @@ def leaderboard(
     return Leaderboard(
         tuple(rows),
         tuple(sorted(others, key=lambda r: (r.dataset, r.metric, order[r.method, r.dataset]))),
-        tuple(row for entry in shown for metric in entry.cell.test_metrics for row in _task_rows(entry, metric)),
+        tuple(row for entry in shown for metric in entry.cell.task_metrics for row in _task_rows(entry, metric)),
         (*cautions(shown), *_without_gains(rivals)),
     )
 
@@ -247,9 +258,10 @@ def _no_score(cell: CellResults, metric: str) -> str:
 
 def _task_rows(entry: Entry, metric: str) -> list[TaskRow]:
     by_task: dict[str, list[float]] = {}
+    title = entry.cell.title(metric)
     for (_, task), value in entry.selected.by_task(metric).items():
         by_task.setdefault(task, []).append(value)
     return [
-        TaskRow(entry.method, entry.dataset, metric, task, math.fsum(values) / len(values), len(values))
+        TaskRow(entry.method, entry.dataset, metric, task, math.fsum(values) / len(values), len(values), title)
         for task, values in by_task.items()
     ]

@@ -72,11 +72,7 @@ def per_task_tables(board: Leaderboard) -> list[Table]:
         of_dataset = [row for row in board.per_task if row.dataset == dataset]
         for metric in dict.fromkeys(row.metric for row in of_dataset):
             found = [row for row in of_dataset if row.metric == metric]
-            title = next(
-                r.title.removesuffix(", mean over tasks")
-                for r in (*board.rows, *board.other_metrics)
-                if (r.dataset, r.metric) == (dataset, metric)
-            )
+            title = found[0].title.replace(", mean over tasks", "", 1)
             tables.append(_per_task_table(f"{dataset}, by task: {metric} ({title})", methods, found))
     return tables
 

@@ -14,7 +14,7 @@ import numpy as np
 import mtbench
 from mtbench.contracts.hyperparameters import describe
 from mtbench.contracts.trials import FINAL, METRIC_PLUGIN, Cell
-from mtbench.metrics import named_metric
+from mtbench.metrics import metric
 from mtbench.plan.grid import PlannedCell
 from mtbench.plan.search import Listed, Search
 from mtbench.plan.study import Study
@@ -41,17 +41,19 @@ class Facts:
 
     def of(self, planned: PlannedCell) -> dict[str, Any]:
         """The provenance of a cell's results, as far as the driver knows it."""
-        dataset = planned.dataset
-        named = (dataset.selection_metric, dataset.report_metric, *dataset.also_report)
-        metrics = {m.name: m for m, _ in map(named_metric, named)}
+        dataset, scoring = planned.dataset, planned.scoring
+        metrics = {m.name: m for m in map(metric, scoring.names)}
         return {
             **self._code,
             **{field: _credit(owner) for field, owner in _owners(planned.cell, self._plugins)},
             "engine": self._engine,
             "dtype": planned.cell.recipe.dtype,
-            "selection_metric": dataset.selection_metric,
-            "report_metric": dataset.report_metric,
-            "also_report": list(dataset.also_report),
+            "selection_metric": scoring.selection,
+            "report_metric": scoring.report,
+            "also_report": list(scoring.also_report),
+            # Only where there are any: what stores hold of other data sets stays as it is.
+            **({"metric_by_kind": dict(scoring.by_kind)} if scoring.by_kind else {}),
+            **({"weights": list(planned.weights)} if planned.weights else {}),
             "metrics": {
                 name: {"higher_is_better": m.higher_is_better, "per_task": m.per_task, "title": m.title}
                 for name, m in metrics.items()

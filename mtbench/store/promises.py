@@ -8,6 +8,7 @@ Shapes: R trials, T tasks.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ _KINDS = {"best_epoch": "iu", "train_seconds": "f", "n_parameters": "iu", "resid
 _CELL = ("method", "method_version", "distribution", "dataset", "dataset_version", "content")
 _PROVENANCE: Mapping[str, type] = {
     "report_metric": str, "selection_metric": str, "also_report": list, "metrics": dict, "task_names": list,
-    "recipe_overrides": dict, "options_default": dict,
+    "metric_by_kind": dict, "weights": list, "task_weights": list, "recipe_overrides": dict, "options_default": dict,
 }  # fmt: skip
 
 
@@ -94,9 +95,13 @@ def check_provenance(provenance: Any) -> None:
     for field, kind in _PROVENANCE.items():
         found = provenance.get(field, kind())
         _require(isinstance(found, kind), f"the '{field}' of its provenance must be of type {kind.__name__}", found)
-    for field in ("also_report", "task_names"):
-        names = provenance.get(field, [])
+    for field in ("also_report", "task_names", "metric_by_kind", "weights"):
+        found = provenance.get(field, [])
+        names = list(found.values()) if isinstance(found, dict) else found
         _require(all(isinstance(name, str) for name in names), f"the '{field}' of its provenance must be texts", names)
+    numbers = provenance.get("task_weights", [])
+    good = all(type(number) in (int, float) and 0 <= number < math.inf for number in numbers)
+    _require(good, "the 'task_weights' of its provenance must be numbers from 0", numbers)
     metrics = provenance.get("metrics", {})
     good = all(isinstance(about, dict) for about in metrics.values())
     _require(good, "the 'metrics' of its provenance must be objects", metrics)

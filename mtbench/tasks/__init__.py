@@ -4,8 +4,8 @@ A problem checks itself where it is made: whatever a data set gives becomes the 
 refused in one line.
 """
 
-from mtbench.tasks.kinds import Array, Layout, Task, TaskKind
+from mtbench.tasks.kinds import Array, Layout, Task, TaskKind, Weight
 from mtbench.tasks.parts import Part, Parts, Rows
 from mtbench.tasks.problem import REQUIRED_PARTS, Problem
 
-__all__ = ["Array", "Layout", "Part", "Parts", "Problem", "REQUIRED_PARTS", "Rows", "Task", "TaskKind"]
+__all__ = ["Array", "Layout", "Part", "Parts", "Problem", "REQUIRED_PARTS", "Rows", "Task", "TaskKind", "Weight"]

@@ -98,6 +98,31 @@ def checked_labels(labels: object, tasks: Sequence[Task], task: Array | None, n_
     return frozen(as_float32(found))
 
 
+def checked_sample_weight(given: object, n_rows: int, where: str) -> Array:
+    """The sample weight of each row, float64 [n].
+
+    Args:
+        given: What a data set gave.
+        n_rows: n.
+        where: Data set, split and part.
+
+    Raises:
+        DataError: They are no finite numbers from 0, or all 0.
+    """
+    found = as_array(given, "sample_weight", where).astype(np.float64, copy=False)
+    if found.shape != (n_rows,):
+        raise DataError(f"{where}: sample_weight must have shape {(n_rows,)}, one number per row; found {found.shape}.")
+    wrong = np.flatnonzero(~((found >= 0) & (found <= _MOST)))
+    if len(wrong):
+        raise DataError(
+            f"{where}: sample_weight must be finite and at least 0; row {wrong[0]} holds {_shown(found[wrong[0]])}. "
+            "Give 0 to rows that must not count, or leave them out."
+        )
+    if not found.any():
+        raise DataError(f"{where}: sample_weight must not be 0 in all rows. Give None where all count the same.")
+    return frozen(found)
+
+
 class _Values:
     """Which values each label may have.
 

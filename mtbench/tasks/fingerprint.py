@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from mtbench.tasks.kinds import Array
+from mtbench.tasks.kinds import Array, Task
 from mtbench.tasks.parts import Rows
 from mtbench.tasks.problem import Problem
 
@@ -36,7 +36,7 @@ class Fingerprint:
     """What stands for the content of a problem.
 
     Attributes:
-        sha256: Over tasks, parts, inputs, labels and the task of each row.
+        sha256: Over tasks, parts, inputs, labels, the task of each row, and weights where there are any.
         sketch: By array, e.g. "train inputs", two random projections of its numbers and their norm.
     """
 
@@ -71,11 +71,17 @@ def fingerprint(problem: Problem) -> Fingerprint:
     What data sets know of the truth is left out: nothing is trained or scored with it.
     """
     total = hashlib.sha256()
-    tasks = [[task.name, str(task.kind), task.n_outputs] for task in problem.tasks]
+    tasks = [[task.name, str(task.kind), task.n_outputs, *_weights(task)] for task in problem.tasks]
     total.update(json.dumps([tasks, list(problem.parts)]).encode())
     sketch: dict[str, tuple[float, ...]] = {}
+    declared = [task for task in problem.tasks if _weights(task)]
+    weights = [weight for task in declared for weight in (*(task.class_weights or ()), task.weight)]
+    if weights:
+        sketch["weights of tasks and classes"] = _sketch(np.array(weights))
     for name, part in problem.parts.items():
-        arrays = {"inputs": part.inputs, "labels": part.labels, "task": part.task}
+        arrays = {
+            "inputs": part.inputs, "labels": part.labels, "task": part.task, "sample_weight": part.sample_weight
+        }  # fmt: skip
         for what, array in arrays.items():
             if array is None:
                 continue
@@ -87,6 +93,11 @@ def fingerprint(problem: Problem) -> Fingerprint:
             total.update(_digest(array))
             sketch[f"{name} {what}"] = _sketch(array)
     return Fingerprint(total.hexdigest(), sketch)
+
+
+def _weights(task: Task) -> list[Any]:
+    """The weights that a task declares; nothing for others, whose fingerprints are older than weights."""
+    return [] if (task.class_weights, task.weight) == (None, 1.0) else [task.class_weights, task.weight]
 
 
 def _close(one: tuple[float, ...], other: tuple[float, ...]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -42,6 +43,20 @@ class Layout(StrEnum):
     OWN = "own"
 
 
+class Weight(StrEnum):
+    """What a data set may declare weights of; losses and metrics honour them, or refuse.
+
+    Attributes:
+        SAMPLE: Rows: `Part.sample_weight`.
+        CLASS: The classes of a task: `Task.class_weights`.
+        TASK: Tasks: `Task.weight`.
+    """
+
+    SAMPLE = "sample"
+    CLASS = "class"
+    TASK = "task"
+
+
 @dataclass(frozen=True)
 class Task:
     """One of the predictions that a problem asks for: its name, its kind and how many outputs it has.
@@ -50,6 +65,10 @@ class Task:
         name: Unique within its problem.
         kind: What it predicts; its name, such as "binary", will do.
         n_outputs: C_t, the number of output columns (1 for binary tasks).
+        class_weights: What a label of each class counts for, from 0: of 0 and of 1 for a binary task, of each of the
+            C_t classes for a multiclass task; None where all count the same. Kept as a tuple.
+        weight: What the task counts for beside others, above 0: a method that compares the losses of tasks would take
+            one that weighs nothing for one that is solved.
 
     Raises:
         DataError: One of them is not what it must be.
@@ -58,6 +77,8 @@ class Task:
     name: str
     kind: TaskKind
     n_outputs: int = 1
+    class_weights: tuple[float, ...] | None = None
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -70,6 +91,30 @@ class Task:
                 f"Task {self.name!r}: a {self.kind} task cannot have {self.n_outputs} outputs; binary tasks have one, "
                 "others at least one."
             )
+        object.__setattr__(self, "class_weights", self._checked_class_weights())
+        object.__setattr__(self, "weight", _number(self.weight))
+        if not 0 < self.weight < math.inf:
+            raise DataError(
+                f"Task {self.name!r}: its weight must be a finite number above 0; found {self.weight}. Leave out a "
+                "task that must not count."
+            )
+
+    def _checked_class_weights(self) -> tuple[float, ...] | None:
+        """The weights of its classes as numbers, one for each."""
+        if self.class_weights is None:
+            return None
+        if self.kind not in (TaskKind.BINARY, TaskKind.MULTICLASS):
+            raise DataError(
+                f"Task {self.name!r}: binary and multiclass tasks have class weights; its kind is {self.kind}."
+            )
+        n = 2 if self.kind is TaskKind.BINARY else self.n_outputs
+        found = tuple(_number(weight) for weight in self.class_weights)
+        if len(found) != n or not all(0 <= weight < math.inf for weight in found) or not any(found):
+            raise DataError(
+                f"Task {self.name!r}: class_weights must be {n} finite numbers from 0, one for each class, not all 0; "
+                f"found {list(self.class_weights)}."
+            )
+        return found
 
     @property
     def n_labels(self) -> int:
@@ -83,6 +128,14 @@ def _kind(name: str, kind: object) -> TaskKind:
     except ValueError:
         kinds = ", ".join(f"'{known}'" for known in TaskKind)
         raise DataError(f"Task {name!r}: its kind must be one of {kinds}; found {kind!r}.") from None
+
+
+def _number(value: object) -> float:
+    """The value as a float; NaN, which is refused, where it is no number."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def _whole(name: str, n: object) -> int:

@@ -77,11 +77,14 @@ class Part:
             Own layout: [n, max of the tasks' label columns], each row the labels of its own task, NaN for "no label"
             and beyond.
         task: int64 [n], the task of each row; None in the shared layout.
+        sample_weight: float64 [n], what each row counts for in losses and metrics, from 0; None where all count the
+            same.
     """
 
     inputs: Array | Rows
     labels: Array
     task: Array | None = None
+    sample_weight: Array | None = None
     checked_for: tuple[Task, ...] | None = field(default=None, init=False, repr=False, compare=False)
     """The tasks that a problem has checked it for; None for a part that no problem has."""
     content: int | None = field(default=None, init=False, repr=False, compare=False)
@@ -98,9 +101,9 @@ class Part:
         return self.inputs.dtype == np.uint8 and self.inputs.ndim in (3, 4)
 
     def fingerprint(self) -> int:
-        """A CRC-32 of labels, tasks and inputs; of large arrays it reads a sample of the rows."""
+        """A CRC-32 of labels, tasks, inputs and weights; of large arrays it reads a sample of the rows."""
         found = 0
-        for array in (self.labels, self.task, self.inputs):
+        for array in (self.labels, self.task, self.inputs, self.sample_weight):
             if array is not None:
                 step = max(1, int(np.prod(array.shape)) // _SAMPLED)
                 found = zlib.crc32(np.ascontiguousarray(array[::step]).data, found)
@@ -113,7 +116,10 @@ class Part:
             other: A part of the same layout and shape of rows.
         """
         task = None if self.task is None or other.task is None else np.concatenate([self.task, other.task])
-        return Part(_joined(self.inputs, other.inputs), np.concatenate([self.labels, other.labels]), task)
+        weights = None
+        if self.sample_weight is not None or other.sample_weight is not None:
+            weights = np.concatenate([_weights(self), _weights(other)])
+        return Part(_joined(self.inputs, other.inputs), np.concatenate([self.labels, other.labels]), task, weights)
 
     def numbers(self, key: Any = slice(None)) -> Array:
         """Inputs of some rows as numbers a model takes.
@@ -158,6 +164,11 @@ class Parts(Mapping[str, Part]):
 
     def __repr__(self) -> str:
         return f"Parts({', '.join(self._parts)})"
+
+
+def _weights(part: Part) -> Array:
+    """The sample weights of a part, 1 where it has none: [n]."""
+    return np.ones(part.n_rows) if part.sample_weight is None else part.sample_weight
 
 
 def _joined(one: Array | Rows, other: Array | Rows) -> Array | Rows:

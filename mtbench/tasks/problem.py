@@ -14,9 +14,10 @@ from typing import ClassVar
 import numpy as np
 
 from mtbench.errors import DataError
-from mtbench.tasks.checks import Known, checked_inputs, checked_labels, checked_task
+from mtbench.tasks import weights
+from mtbench.tasks.checks import Known, checked_inputs, checked_labels, checked_sample_weight, checked_task
 from mtbench.tasks.conversion import frozen
-from mtbench.tasks.kinds import Array, Layout, Task, TaskKind
+from mtbench.tasks.kinds import Array, Layout, Task, TaskKind, Weight
 from mtbench.tasks.parts import Part, Parts
 
 REQUIRED_PARTS = ("train", "validation", "test")
@@ -61,6 +62,7 @@ class Problem:
         parts = {name: self._checked(name, part, known) for name, part in self.parts.items()}
         self._check_likeness(parts)
         object.__setattr__(self, "parts", Parts(parts, withheld=self.required != REQUIRED_PARTS))
+        weights.check_some_weight(self, self._where)
         object.__setattr__(self, "truth", {name: frozen(np.asarray(array)) for name, array in self.truth.items()})
 
     @property
@@ -75,7 +77,9 @@ class Problem:
         inputs = checked_inputs(part.inputs, where, known)
         task = None if part.task is None else checked_task(part.task, len(inputs), self.n_tasks, where)
         labels = checked_labels(part.labels, self.tasks, task, len(inputs), where)
-        checked = Part(inputs, labels, task)
+        given = part.sample_weight
+        sample_weight = None if given is None else checked_sample_weight(given, len(inputs), where)
+        checked = Part(inputs, labels, task, sample_weight)
         object.__setattr__(checked, "checked_for", self.tasks)
         object.__setattr__(checked, "content", checked.fingerprint())
         return checked
@@ -169,6 +173,28 @@ class Problem:
             labels = part.labels[rows, : self.tasks[t].n_labels]
         known = ~np.isnan(labels).all(1)
         return (rows, labels) if known.all() else (rows[known], labels[known])
+
+    @cached_property
+    def weights(self) -> tuple[Weight, ...]:
+        """Which weights it declares; weights of tasks that are all alike are none."""
+        return weights.declared_weights(self)
+
+    @cached_property
+    def task_weights(self) -> Array | None:
+        """What each task counts for: float64 [T], of mean 1; None where all count the same."""
+        return weights.task_weights(self)
+
+    def label_weights(self, part: Part, t: int) -> Array | None:
+        """What each labelled row of task t counts for: its sample weight times the weight of its class.
+
+        Args:
+            part: A part of this problem.
+            t: Index of the task.
+
+        Returns:
+            float64 [n_t], of the rows that `labelled` gives; None where all count the same.
+        """
+        return weights.label_weights(self, part, t)
 
     def task_sizes(self, part: str = "train") -> Array:
         """N_t: how many rows of a part have at least one label of each task.

@@ -23,7 +23,7 @@ from mtbench.contracts.recipe import Recipe
 from mtbench.contracts.reference import Reference
 from mtbench.contracts.scoring import check_scoring, metrics_by_part
 from mtbench.errors import DataError
-from mtbench.metrics import Metric, metric, prediction_width, register
+from mtbench.metrics import Metric, prediction_width, register
 from mtbench.plugins.loading import load_split
 from mtbench.tasks import Array, Problem
 
@@ -170,7 +170,7 @@ class DatasetContract:
         for name, metrics in metrics_by_part(data(), problem).items():
             part = problem.parts[name]
             zeros = np.zeros((1, part.n_rows, prediction_width(problem, part)), dtype=np.float32)
-            for measure in map(metric, metrics):
+            for measure in metrics:
                 values = measure.compute(problem, part, zeros)
                 assert values.shape == ((1, problem.n_tasks) if measure.per_task else (1,))
                 assert np.isfinite(measure.headline(values)).all(), f"{measure.name} on {name} is not finite"
@@ -195,4 +195,6 @@ def _arrays(problem: Problem) -> dict[str, Array]:
         found |= {f"{name} inputs": part.inputs, f"{name} labels": part.labels}
         if part.task is not None:
             found[f"{name} task"] = part.task
+        if part.sample_weight is not None:
+            found[f"{name} sample_weight"] = part.sample_weight
     return found

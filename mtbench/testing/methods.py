@@ -23,6 +23,7 @@ from mtbench.contracts.examples import Examples
 from mtbench.contracts.hyperparameters import describe
 from mtbench.contracts.method import FitMethod, GradientMethod, Method
 from mtbench.contracts.recipe import Recipe
+from mtbench.contracts.refusal import honoured_weights
 from mtbench.contracts.stages import Stage, stage_ends
 from mtbench.contracts.trials import LEARNING_RATE, StackResult, Status, Trial
 from mtbench.contracts.values import Value
@@ -30,9 +31,16 @@ from mtbench.metrics import metric
 from mtbench.plan.grid import hyperparameters
 from mtbench.plan.settings import settings
 from mtbench.plugins.checks import check_method
-from mtbench.tasks import Array, Problem
+from mtbench.tasks import Array, Problem, Weight
 from mtbench.testing.ownership import Gradients, moved, parameter_axes, task_gradients, trespasses, wrongly_shared
-from mtbench.testing.problems import MINIATURES, CompleteRegression, Miniature, SharedRegression, miniature_trials
+from mtbench.testing.problems import (
+    MINIATURES,
+    CompleteRegression,
+    Miniature,
+    SharedRegression,
+    miniature_trials,
+    with_weights,
+)
 from mtbench.training import Checkpoint, train_stack
 from mtbench.training.data import PartData, batch_of
 from mtbench.training.stages import checked_stages
@@ -195,6 +203,26 @@ class MethodContract:
                 result = _train(method, dataset, self._short(trials))
                 assert result.status == [Status.FINISHED], f"{name}={choice}: {result.reason}"
 
+    def test_rows_that_weigh_nothing_are_learned_nothing_from(self) -> None:
+        honoured = honoured_weights(self.method)
+        if Weight.SAMPLE not in honoured:
+            pytest.skip("it does not say that it honours weights of rows")
+        dataset = next(miniature() for miniature in _ALL if self._refusal(miniature) is None)
+        problem = with_weights(_problems(dataset)[0], [weight for weight in Weight if weight not in honoured])
+        other = _other_labels_of_rows_without_weight(problem)
+        if isinstance(self.method(), GradientMethod):
+            model, _, params = self._prepared(dataset)
+            weighed, changed, plain = (
+                self._gradient_method().objective(model, _whole_batch(one), params)
+                for one in (problem, other, _problems(dataset)[0])
+            )
+            torch.testing.assert_close(changed, weighed, msg="rows that weigh 0 change the objective")
+            assert not torch.isclose(weighed, plain, rtol=1e-9), "the objective is the same with weights and without"
+            return
+        trials = miniature_trials(self.method(), dataset, [self.setting])
+        found = [train_stack(self.method(), {0: one}, trials, dataset) for one in (problem, other)]
+        np.testing.assert_allclose(found[1].predictions["test"], found[0].predictions["test"], 1e-6, 1e-6)
+
     def test_learned_matrices_are_finite(self, dataset: Miniature) -> None:
         n_tasks = _problems(dataset)[0].n_tasks
         for name, matrix in self._trained(dataset).learned.items():
@@ -325,10 +353,9 @@ class MethodContract:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             model = method.build(problem, method.Params(), dataset.recipe).to(torch.float64)
-        rows = PartData([problem], "train", CPU, torch.float64).rows(0, slice(None))
         known = describe(method.Params)
         floats = {n: torch.tensor(h.default, dtype=torch.float64) for n, h in known.items() if h.stackable}
-        return model, batch_of(rows, TaskColumns.of(problem, CPU)), method.Params(**floats)
+        return model, _whole_batch(problem), method.Params(**floats)
 
 
 def assert_same(one: StackResult, other: StackResult, tolerance: float) -> None:
@@ -348,6 +375,24 @@ def assert_same(one: StackResult, other: StackResult, tolerance: float) -> None:
             )
     for name, values in one.history.items():
         np.testing.assert_allclose(values, other.history[name], tolerance, tolerance, err_msg=name)
+
+
+def _whole_batch(problem: Problem) -> Batch:
+    """All training rows as one batch, in float64."""
+    rows = PartData([problem], "train", CPU, torch.float64).rows(0, slice(None))
+    return batch_of(rows, TaskColumns.of(problem, CPU))
+
+
+def _other_labels_of_rows_without_weight(problem: Problem) -> Problem:
+    """The problem with the labels of training rows that weigh 0 changed among themselves, task by task."""
+    part = problem.parts["train"]
+    assert part.sample_weight is not None
+    labels, task = part.labels.copy(), np.zeros(part.n_rows, int) if part.task is None else part.task
+    for t in np.unique(task):
+        rows = np.flatnonzero((part.sample_weight == 0) & (task == t))
+        labels[rows] = np.roll(labels[rows], 1, axis=0)
+    assert not np.array_equal(labels, part.labels, equal_nan=True)
+    return dataclasses.replace(problem, parts={**problem.parts, "train": dataclasses.replace(part, labels=labels)})
 
 
 class _Stopped(Exception):

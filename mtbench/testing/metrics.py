@@ -127,6 +127,19 @@ class MetricContract:
                 self._assert_same(self._values(case, broken)[1:], values[1:], case)
             self._assert_same(self._values(case, predictions[1:2])[0], values[1], case)
 
+    def test_it_honours_weights_of_rows_if_it_says_so(self) -> None:
+        if not self.metric.honours_weights:
+            pytest.skip("it does not say so")
+        for case in self._cases():
+            predictions, n = case.random(_N_TRIALS), case.part.n_rows
+            values = self._values(case, predictions)
+            self._assert_same(self._values(case.weighted(np.full(n, 2.5)), predictions), values, case)
+            weights = np.arange(n) % 2
+            changed = np.where(weights[:, None] > 0, predictions, -predictions - 7.5)
+            found = self._values(case.weighted(weights), predictions)
+            self._assert_same(self._values(case.weighted(weights), changed), found, case)
+            assert not np.array_equal(found, values, equal_nan=True), f"{case.name}: weights make no difference"
+
     def test_predictions_may_be_of_single_precision(self) -> None:
         for case in self._cases():
             predictions = case.random(_N_TRIALS)

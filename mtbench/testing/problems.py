@@ -23,7 +23,7 @@ from mtbench.contracts.trials import Cell, Trial
 from mtbench.contracts.values import Value
 from mtbench.data.splits import draw_by_group
 from mtbench.plan.grid import hyperparameters
-from mtbench.tasks import Array, Part, Problem, Rows, Task, TaskKind
+from mtbench.tasks import Array, Part, Problem, Rows, Task, TaskKind, Weight
 
 N_FEATURES = 5
 RECIPE = Recipe(hidden=8, learning_rate=0.02, batch_size=16, max_epochs=15, keep="all", dtype="float64")
@@ -140,6 +140,44 @@ class OwnMulticlass(Miniature):
         return {name: _own_part(rng, n, (0.4, 0.35, 0.25), labels) for name, n in _PART_ROWS.items()}
 
 
+class MixedKinds(Miniature):
+    """Shared inputs, two regressions, two binary tasks and a multiclass task, with a metric for each kind."""
+
+    name = "miniature_mixed"
+    title = "Tasks of three kinds on the same rows"
+    metric_by_kind: ClassVar[Mapping[str, str]] = {"regression": "rmse", "binary": "auc", "multiclass": "error"}
+    tasks = (
+        Task("value_0", TaskKind.REGRESSION),
+        Task("sign_0", TaskKind.BINARY),
+        Task("largest", TaskKind.MULTICLASS, 3),
+        Task("value_1", TaskKind.REGRESSION),
+        Task("sign_1", TaskKind.BINARY),
+    )
+
+    def generate(self, rng: np.random.Generator) -> Mapping[str, Part]:
+        """Rows, noisy linear values of them, and the signs and the largest of such values."""
+        W = _related_weights(rng, 5)
+
+        def part(n: int) -> Part:
+            inputs = rng.normal(size=(n, N_FEATURES)).astype(np.float32)
+            values = inputs @ W + 0.1 * rng.normal(size=(n, 5))
+            labels = [values[:, 0], values[:, 1] > 0, inputs[:, :3].argmax(1), values[:, 3], values[:, 4] > 0]
+            return Part(inputs, np.stack(labels, 1).astype(np.float32))
+
+        return {name: part(n) for name, n in _PART_ROWS.items()}
+
+
+class WeightedKinds(MixedKinds):
+    """The same, with weights of rows, of classes and of tasks."""
+
+    name = "miniature_weighted"
+    title = "Weighted tasks of three kinds on the same rows"
+
+    def load(self, root: Path, split: int, options: Any) -> Problem:
+        """One split; `root` is not looked at."""
+        return with_weights(super().load(root, split, options))
+
+
 class SharedImages(Miniature):
     """Shared inputs, three binary tasks on colour images: which of three patterns an image shows."""
 
@@ -176,6 +214,26 @@ class OwnImages(Miniature):
 
 
 MINIATURES: tuple[type[Miniature], ...] = (SharedOneVsAll, SharedRegression, OwnRegression, OwnMulticlass)
+
+
+def with_weights(problem: Problem, unweighted: Sequence[Weight] = ()) -> Problem:
+    """The problem with weights of rows, of classes and of tasks.
+
+    Args:
+        problem: The problem.
+        unweighted: Weights that it is not to have.
+    """
+
+    def weighed(t: int, task: Task) -> Task:
+        n = {TaskKind.BINARY: 2, TaskKind.MULTICLASS: task.n_outputs}.get(task.kind, 0)
+        classes = None if Weight.CLASS in unweighted or not n else tuple(1.0 + (t + c) % 3 for c in range(n))
+        return replace(task, class_weights=classes, weight=1.0 if Weight.TASK in unweighted else 1.0 + t)
+
+    def part(one: Part) -> Part:
+        return replace(one, sample_weight=None if Weight.SAMPLE in unweighted else (7 * np.arange(one.n_rows) % 5) / 2)
+
+    tasks = tuple(weighed(t, task) for t, task in enumerate(problem.tasks))
+    return replace(problem, tasks=tasks, parts={name: part(one) for name, one in problem.parts.items()})
 
 
 def miniature_trials(

@@ -91,6 +91,10 @@ class Scored:
                 labels[self.part.task == t] = np.nan
         return self._with(Part(self.part.inputs, labels, self.part.task))
 
+    def weighted(self, weights: Array) -> Scored:
+        """The same with weights of the scored rows, [n]."""
+        return self._with(replace(self.part, sample_weight=weights))
+
     def _with(self, part: Part) -> Scored:
         return replace(self, problem=replace(self.problem, parts={**self.problem.parts, "test": part}))
 

@@ -16,9 +16,10 @@ from torch import Tensor
 from mtbench.contracts.batch import Batch, TaskColumns
 from mtbench.errors import DataError
 from mtbench.tasks import Array, Problem, Rows
+from mtbench.tasks.weights import row_weights
 
 Columns = dict[str, Tensor]
-"""Tensors of a batch by name: "inputs", "labels", sizes of tasks, and where there are any "mask", "task", "key"."""
+"""Tensors of a batch by name: "inputs", "labels", sizes of tasks; if there are any "mask", "task", "weight", "key"."""
 
 SHARE = 0.5  # of a device's free memory that an array of rows may take; larger ones are gathered on the CPU
 
@@ -61,6 +62,10 @@ class PartData:
             self._columns["mask"] = _stacked([~np.isnan(part.labels) for part in parts], device, dtype)
         if parts[0].task is not None:
             self._columns["task"] = torch.stack([_tensor(part.task) for part in parts]).to(device)
+        weights = [row_weights(problem, part) for problem, part in zip(problems, parts, strict=True)]
+        if any(found is not None for found in weights):
+            shape = next(some.shape for some in weights if some is not None)
+            self._columns["weight"] = _stacked([np.ones(shape) if w is None else w for w in weights], device, dtype)
         self._sizes = {
             "n_train": _stacked([problem.task_sizes() for problem in problems], device, dtype),
             "n_examples": _stacked([problem.task_examples() for problem in problems], device, dtype),
@@ -126,7 +131,9 @@ def part_bytes(problem: Problem, name: str, dtype: torch.dtype) -> int:
         inputs = part.inputs.index.nbytes
     columns = part.labels.size * size + (0 if part.task is None else part.task.nbytes)
     mask = 0 if problem.missing(part) is None else part.labels.size * size
-    return inputs + columns + mask + 2 * problem.n_tasks * size
+    weights = row_weights(problem, part)
+    weight = 0 if weights is None else weights.size * size
+    return inputs + columns + mask + weight + 2 * problem.n_tasks * size
 
 
 def shared_bytes(problem: Problem, device: torch.device) -> int:
@@ -159,6 +166,7 @@ def batch_of(tensors: Mapping[str, Tensor], columns: TaskColumns, per_task: int 
         per_task,
         tensors.get("key"),
         tensors["n_examples"],
+        tensors.get("weight"),
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from mtbench.metrics import metric
+from mtbench.metrics import Metric
 from mtbench.tasks import Array, Problem
 
 _CHUNK = 2**22  # numbers an evaluation holds at once per layer: 16 MB in float32, which caches hold
@@ -84,19 +84,18 @@ class Evaluator:
         """Rows of the chunks of a part, one after the other, for so many trials of a split."""
         return [chunk.n_rows for chunk in self._sweep(0, part, self.rows_at_once(n_trials))[0]]
 
-    def metrics(self, names: Sequence[str], part: str, predictions: Array, trials: Array) -> dict[str, Array]:
+    def metrics(self, metrics: Sequence[Metric], part: str, predictions: Array, trials: Array) -> dict[str, Array]:
         """Metrics of some trials on a part from their predictions, by name: [len(trials), T], or [len(trials)].
 
         A trial with a prediction that is not finite has NaN throughout: to leave out what it fails on would reward it.
         """
         values: dict[str, Array] = {}
-        for name in names:
-            compute = metric(name).compute
+        for metric in metrics:
             for u, problem in enumerate(self._problems):
                 positions = np.flatnonzero(self._split[trials] == u)
                 if len(positions):
-                    found = compute(problem, problem.parts[part], predictions[positions])
-                    values.setdefault(name, np.full((len(trials), *found.shape[1:]), np.nan))[positions] = found
+                    found = metric.compute(problem, problem.parts[part], predictions[positions])
+                    values.setdefault(metric.name, np.full((len(trials), *found.shape[1:]), np.nan))[positions] = found
         broken = ~finite_rows(predictions)
         for found in values.values():
             found[broken] = np.nan

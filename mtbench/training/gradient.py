@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mtbench.contracts.dataset import Dataset
 from mtbench.contracts.method import GradientMethod
+from mtbench.contracts.scoring import scoring_of
 from mtbench.contracts.trials import LEARNING_RATE, Trial
 from mtbench.errors import PluginError
 from mtbench.metrics import Metric, metric
@@ -101,7 +102,7 @@ class GradientStack(StackTraining):
         columns = self.part("train").rows(0, rows_on(rows, device))
         width = self.models.widest(self._state, columns, int(by_task))
         self.evaluator = Evaluator(self._problems, self._stream_split[self._stream], width, by_task)
-        self._monitor = metric(dataset.selection_metric)
+        self._monitor = metric(scoring_of(dataset, self._problems[0].tasks).selection)
         self._own: _OwnStopping | None = None
         if method.separate and not self._refit:
             owner = self.models.owners(self._problems[0].n_tasks, self.course.stages[-1])
@@ -346,8 +347,8 @@ class GradientStack(StackTraining):
         """Takes snapshots of what is better than ever on the validation part; which of the held trials are."""
         state, held = self.progress, self._held
         predictions = self._predictions(self._state, held, "validation", held)
-        found = self.evaluator.metrics([self._monitor.name], "validation", predictions, held)
-        values = self._monitor.headline(found[self._monitor.name])
+        found = self.evaluator.metrics([self._monitor], "validation", predictions, held)
+        values = self._monitor.headline(found[self._monitor.name], self._problems[0].task_weights)
         state.note(self._monitor.name, self._active, values[np.isin(held, self._active)])
         better = np.asarray(eligible & np.isfinite(values))
         if self._own is not None:
@@ -488,7 +489,7 @@ class _OwnStopping:
             eligible: Which of them are still in training and finite, bool [R].
             overall: Which of them are better than ever over all tasks that can be judged, bool [R].
         """
-        values = evaluator.metrics([self._metric.name], "validation", predictions, held)[self._metric.name]
+        values = evaluator.metrics([self._metric], "validation", predictions, held)[self._metric.name]
         better = eligible[:, None] & np.isfinite(values) & self._metric.improves(values, self.best[held])
         self.best[held] = np.where(better, values, self.best[held])
         return np.asarray(better | ((eligible & overall)[:, None] & np.isnan(self.best[held])))

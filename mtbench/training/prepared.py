@@ -57,4 +57,5 @@ def _with_a_row_of_each(part: Part, n_tasks: int) -> Part:
     rows = np.concatenate([np.arange(part.n_rows), np.zeros(len(absent), np.int64)])
     inputs = Rows(part.inputs.base, part.inputs.index[rows]) if isinstance(part.inputs, Rows) else part.inputs[rows]
     labels = np.concatenate([part.labels, np.full((len(absent), part.labels.shape[1]), np.nan, np.float32)])
-    return Part(inputs, labels, np.concatenate([part.task, absent]))
+    weights = None if part.sample_weight is None else np.concatenate([part.sample_weight, np.zeros(len(absent))])
+    return Part(inputs, labels, np.concatenate([part.task, absent]), weights)

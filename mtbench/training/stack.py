@@ -142,13 +142,13 @@ def _measure(stack: StackTraining, result: StackResult, inputs: TrainingInputs, 
     refit, problem = inputs.refit, next(iter(inputs.problems.values()))
     asked = "none" if inputs.rung else inputs.recipe.keep
     keep = asked == "all" or (asked == "final" and refit)
-    for part, names in metrics_by_part(inputs.dataset, problem).items():
+    for part, metrics in metrics_by_part(inputs.dataset, problem).items():
         if refit and part == "validation":
             continue  # its rows were trained on
         if inputs.rung and part != "validation":
             continue  # nobody is to see a test result of a training that was cut short
         predictions = stack.predictions(part, finished)
-        found = stack.evaluator.metrics(names, part, predictions, finished)
+        found = stack.evaluator.metrics(metrics, part, predictions, finished)
         for r in finished[~finite_rows(predictions)]:
             result.status[r], result.reason[r] = Status.DIVERGED, f"A prediction on the part '{part}' is not finite."
         result.metrics[part] = {name: _spread(values, finished, len(result.trials)) for name, values in found.items()}

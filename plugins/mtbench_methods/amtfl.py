@@ -59,6 +59,7 @@ class AMTFL(GradientMethod):
     version = "2"
     reference = Reference("Deep Asymmetric Multi-task Feature Learning", "ICML 2018", arxiv="1708.00260")
     Params = AMTFLParams
+    honours_weights = ("sample", "class", "task")
 
     def build(self, problem: Problem, params: AMTFLParams, recipe: Recipe) -> nn.Module:
         """A one-hidden-layer network with feedback connections."""

@@ -49,6 +49,7 @@ class DeepAMTFL(GradientMethod):
     name = "deep_amtfl"
     reference = Reference("Deep Asymmetric Multi-task Feature Learning", "ICML 2018", arxiv="1708.00260")
     Params = DeepAMTFLParams
+    honours_weights = ("sample", "class", "task")
 
     def supports(self, problem: Problem, recipe: Recipe) -> str | None:
         """Rows that the recipe's backbone takes."""

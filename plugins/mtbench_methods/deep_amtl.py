@@ -71,6 +71,7 @@ class DeepAMTL(GradientMethod):
     name = "deep_amtl"
     reference = Reference("Deep Asymmetric Multi-task Feature Learning", "ICML 2018", arxiv="1708.00260")
     Params = DeepAMTLParams
+    honours_weights = ("sample", "class", "task")
     update_every = 1
 
     def supports(self, problem: Problem, recipe: Recipe) -> str | None:

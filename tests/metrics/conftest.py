@@ -22,9 +22,19 @@ class Case:
         missing: The share of labels that are missing.
         n: Rows of a part.
         step: Outputs are multiples of it, so that some are equal.
+        weighted: Whether rows and classes are.
     """
 
-    def __init__(self, tasks: Sequence[Task], own: bool, missing: float, n: int = 120, step: float = 0.5) -> None:
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        own: bool,
+        missing: float,
+        n: int = 120,
+        step: float = 0.5,
+        weighted: bool = False,
+    ) -> None:
+        self.weighted = weighted
         self.rng = np.random.default_rng(len(tasks) + 10 * own + int(100 * missing))
         self.tasks, self.own, self.missing, self.n = tuple(tasks), own, missing, n
         parts = {name: self._part() for name in ("train", "validation", "test")}
@@ -39,13 +49,29 @@ class Case:
         if not self.own:
             labels = np.concatenate(columns, 1)
             labels[self.rng.random(labels.shape) < self.missing] = np.nan
-            return Part(inputs, labels)
+            return Part(inputs, labels, None, self._weights())
         task = self.rng.integers(len(self.tasks), size=self.n)
         labels = np.full((self.n, max(c.shape[1] for c in columns)), np.nan)
         for t, values in enumerate(columns):
             labels[task == t, : values.shape[1]] = values[task == t]
         labels[self.rng.random(labels.shape) < self.missing] = np.nan
-        return Part(inputs, labels, task)
+        return Part(inputs, labels, task, self._weights())
+
+    def _weights(self) -> np.ndarray | None:
+        """Weights of rows, a tenth of them 0."""
+        if not self.weighted:
+            return None
+        return np.where(self.rng.random(self.n) < 0.1, 0.0, self.rng.integers(1, 6, self.n) / 2)
+
+    def weights_of(self, t: int, part: Part | None = None) -> np.ndarray:
+        """What each row of a task counts for, row by row as in `of_task`, by the data set's words: [n_t]."""
+        part = self.part if part is None else part
+        weights = np.ones(self.n) if part.sample_weight is None else part.sample_weight
+        weights = weights[part.task == t] if self.own else weights
+        if self.tasks[t].class_weights is None:
+            return weights
+        labels = self._labels_of(part, t)[:, 0]
+        return weights * np.array(self.tasks[t].class_weights)[np.nan_to_num(labels).astype(int)]
 
     def _labels(self, task: Task) -> np.ndarray:
         if task.kind is TaskKind.REGRESSION:
@@ -118,3 +144,9 @@ def small():
         return metric(name).compute(problem, problem.parts["test"], outputs[None])[0, 0]
 
     return run
+
+
+@pytest.fixture
+def case_of():
+    """Makes a `Case`."""
+    return Case

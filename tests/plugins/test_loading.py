@@ -11,7 +11,7 @@ import pytest
 
 from mtbench.contracts.dataset import Dataset
 from mtbench.contracts.trials import Status
-from mtbench.engines import worker
+from mtbench.engines.workers import worker
 from mtbench.errors import DataError
 from mtbench.plan.grid import plan_cells
 from mtbench.plan.study import Study

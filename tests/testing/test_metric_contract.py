@@ -1,5 +1,7 @@
 """The contract of metrics finds what it is there to find."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -15,6 +17,7 @@ mae = METRICS["mae"].values
 def contract(values=mae, **changes):
     """The suite of a metric that is the mean absolute error but for what is changed."""
     fields = {"title": "an error", "higher_is_better": False, "per_task": True, "kinds": (TaskKind.REGRESSION,)}
+    fields["honours_weights"] = True
     return type("Suite", (Contract,), {"metric": Metric("mine", values=values, **(fields | changes))})()
 
 
@@ -64,6 +67,10 @@ def of_the_better_trials(problem, part, predictions):
     return np.where(values > values.mean(0), np.nan, values)
 
 
+def of_rows_alike(problem, part, predictions):
+    return mae(problem, dataclasses.replace(part, sample_weight=None), predictions)
+
+
 @pytest.mark.parametrize(
     ("suite", "test"),
     [
@@ -79,6 +86,7 @@ def of_the_better_trials(problem, part, predictions):
         (contract(overwriting), "it_repeats_itself_and_changes_nothing_that_it_is_handed"),
         (contract(infinite), "values_are_finite_or_nan_whatever_is_predicted"),
         (contract(of_the_better_trials), "values_are_finite_or_nan_whatever_is_predicted"),
+        (contract(of_rows_alike), "it_honours_weights_of_rows_if_it_says_so"),
         (contract(warning), "values_are_finite_or_nan_whatever_is_predicted"),
         (contract(needs=lambda problem: "something else"), "it_takes_at_least_one_problem"),
         (contract(title=""), "it_can_be_registered"),

@@ -23,6 +23,7 @@ from mtbench import (
     Reference,
     SolverMethod,
 )
+from mtbench.metrics import metric
 from mtbench.testing.problems import MINIATURES, OwnMulticlass, OwnRegression, SharedRegression, miniature_trials
 from mtbench.training import train_stack
 from mtbench.training.evaluate import Evaluator
@@ -119,7 +120,7 @@ def test_predictions_of_another_shape_are_not_scored(dataset):
     n = problem.parts["test"].n_rows
     for shape in ((1, n, 1), (1, n - 1, 4), (1, n, 9)):
         with pytest.raises(DataError, match=re.escape(f"found {list(shape)}")):
-            evaluator.metrics(["loss"], "test", np.zeros(shape), np.zeros(1, np.int64))
+            evaluator.metrics([metric("loss")], "test", np.zeros(shape), np.zeros(1, np.int64))
 
 
 class Nosy(Wrong):

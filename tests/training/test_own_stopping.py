@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mtbench import Batch, GradientMethod, PluginError, Problem, Recipe, Reference
+from mtbench.metrics import metric
 from mtbench.testing.problems import OwnRegression, SharedOneVsAll, miniature_trials
 from mtbench.training import train_stack
 from mtbench.training.gradient import GradientStack
@@ -70,7 +71,7 @@ def epoch_by_epoch(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
         stack = GradientStack(Together(), problems, trials, dataset, torch.device("cpu"))
         stack.run()
         found = stack.predictions("validation", np.arange(2))
-        values.append(stack.evaluator.metrics(["rmse"], "validation", found, np.arange(2))["rmse"])
+        values.append(stack.evaluator.metrics([metric("rmse")], "validation", found, np.arange(2))["rmse"])
         weights.append(stack.learned()["weights"])
     return np.array(values), np.array(weights)
 

@@ -101,13 +101,15 @@ def _train(job: Job) -> bytes:
     if job.checkpoint is not None:
         checkpoint = Checkpoint(job.checkpoint, job.trials, _code(job, [found for _, found in loaded.values()]))
     result = train_stack(method, problems, job.trials, dataset, _device(), report, job.pretrained, checkpoint)
-    tasks = next(iter(problems.values())).tasks
+    first = next(iter(problems.values()))
+    tasks = first.tasks
     result.provenance |= {
         **job.provenance,
         "python": platform.python_version(),
         "stack_size": len(job.trials),
         "task_names": [task.name for task in tasks],
         "n_tasks": len(tasks),
+        **({} if first.task_weights is None else {"task_weights": first.task_weights.tolist()}),
         CONTENT: {str(split): found.to_record() for split, (_, found) in loaded.items()},
     }
     return encode(result)

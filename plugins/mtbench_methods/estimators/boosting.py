@@ -121,14 +121,14 @@ class _Boosted:
         self._model = _model("XGBRegressor" if kind is TaskKind.REGRESSION else "XGBClassifier", params, seed)
         self._values = kind is TaskKind.REGRESSION
 
-    def fit(self, inputs: Array, labels: Array) -> _Boosted:
+    def fit(self, inputs: Array, labels: Array, sample_weight: Array | None = None) -> _Boosted:
         """Fits values [n], or classes [n], of which there are at least two."""
         if self._values:
             self._scale = Scaled.of(labels[:, None])
-            self._model.fit(inputs, self._scale.to(labels[:, None])[:, 0])
+            self._model.fit(inputs, self._scale.to(labels[:, None])[:, 0], sample_weight=sample_weight)
         else:
             self.classes_, numbered = np.unique(labels, return_inverse=True)
-            self._model.fit(inputs, numbered)
+            self._model.fit(inputs, numbered, sample_weight=sample_weight)
         return self
 
     def predict(self, inputs: Array) -> Array:
@@ -154,6 +154,7 @@ class JointXGBoost(AllTargets):
     Params = XGBoostParams
     imports = ("xgboost",)
     together = (frozenset({TaskKind.REGRESSION}), frozenset({TaskKind.BINARY, TaskKind.MULTILABEL}))
+    honours_weights = ("sample",)
 
     def supports(self, problem: Problem, recipe: Recipe) -> str | None:
         """Not too many targets, where the package is installed."""
@@ -170,7 +171,7 @@ class JointXGBoost(AllTargets):
         model = _model("XGBRegressor", params, seed, multi_strategy="multi_output_tree")
         if not values:
             model.set_params(objective="binary:logistic")
-        model.fit(train.flat, scale.to(labels))
+        model.fit(train.flat, scale.to(labels), sample_weight=train.sample_weight)
 
         def predicted(inputs: Array) -> Array:
             margins = model.predict(flat(inputs), output_margin=True).astype(np.float64)

@@ -13,8 +13,13 @@ class Constant(FitMethod):
 
     name = "constant"
     reference = Reference("The mean of the training labels", "the constant predictor")
+    honours_weights = ("sample", "class", "task")
 
     def fit(self, train: Examples, validation: Examples | None, params: Any, seed: int) -> Predictor:
         """One constant for each output."""
-        functions = {target: constant(target, labels) for target, labels in train.known_labels()}
+        functions = {}
+        for target, labels in train.known_labels():
+            weights = train.weights_of(target)
+            if weights is None or weights.any():
+                functions[target] = constant(target, labels, weights)
         return TargetPredictors(train.tasks, functions, sum(target.n_outputs for target in functions))

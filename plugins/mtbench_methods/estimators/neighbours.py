@@ -31,6 +31,7 @@ class KNearestNeighbours(PerTarget):
         url="https://doi.org/10.1109/TIT.1967.1053964",
     )  # fmt: skip
     Params = KNearestNeighboursParams
+    honours_weights = ()  # scikit-learn's neighbours count by distance alone
     imports = ("sklearn.neighbors", "sklearn.pipeline", "sklearn.preprocessing")
 
     def estimator(self, target: Target, params: KNearestNeighboursParams, seed: int, n_rows: int) -> Any:

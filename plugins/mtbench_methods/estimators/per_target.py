@@ -27,7 +27,12 @@ def too_wide(problem: Problem) -> str | None:
 
 
 class PerTarget(FitMethod):
-    """A method whose tasks share nothing: one estimator for each label column."""
+    """A method whose tasks share nothing: one estimator for each label column.
+
+    Rows that weigh 0 are left out. Weights of tasks change nothing where each is learned alone.
+    """
+
+    honours_weights = ("sample", "class", "task")
 
     def supports(self, problem: Problem, recipe: Recipe) -> str | None:
         """Any problem whose rows are not too wide."""
@@ -52,13 +57,28 @@ class PerTarget(FitMethod):
         """Fits one estimator after the other. A target without two different labels is predicted as its label."""
         functions, sizes = {}, []
         for target, inputs, labels in train.by_target():
+            weights = train.weights_of(target)
+            if weights is not None:
+                there = weights > 0
+                inputs, labels, weights = inputs[there], labels[there], weights[there]
+            if not len(labels):
+                continue
             if (labels == labels[0]).all():
                 functions[target], size = constant(target, labels), 1
             else:
-                fitted = self.estimator(target, params, seed, len(labels)).fit(flat(inputs), labels)
+                fitted = fit(self.estimator(target, params, seed, len(labels)), flat(inputs), labels, weights)
                 functions[target], size = function_of(target, fitted), self.size(fitted)
             sizes.append(size)
         return TargetPredictors(train.tasks, functions, None if None in sizes else sum(sizes))
+
+
+def fit(estimator: Any, inputs: Array, labels: Array, weights: Array | None) -> Any:
+    """The estimator, fitted; of a pipeline every step that takes `sample_weight` is given the weights [n_t]."""
+    if weights is None:
+        return estimator.fit(inputs, labels)
+    steps = [name for name, _ in getattr(estimator, "steps", ())]
+    names = [f"{name}__sample_weight" for name in steps] or ["sample_weight"]
+    return estimator.fit(inputs, labels, **dict.fromkeys(names, weights))
 
 
 def function_of(target: Target, estimator: Any) -> Any:
@@ -68,13 +88,14 @@ def function_of(target: Target, estimator: Any) -> Any:
     return lambda inputs: target.logits(estimator.predict_proba(flat(inputs)), estimator.classes_)
 
 
-def constant(target: Target, labels: Array) -> Any:
-    """The best constant prediction: the mean of the labels [n_t], or the share of each class."""
+def constant(target: Target, labels: Array, weights: Array | None = None) -> Any:
+    """The best constant prediction: the mean of the labels [n_t], or the share of each class, weighted [n_t]."""
     if target.kind is TaskKind.REGRESSION:
-        outputs = np.full((1, 1), labels.mean())
+        outputs = np.full((1, 1), np.average(labels, weights=weights))
     else:
-        classes, counts = np.unique(labels, return_counts=True)
-        outputs = target.logits(counts[None] / len(labels), classes)
+        classes, found = np.unique(labels, return_inverse=True)
+        counts = np.bincount(found, weights)
+        outputs = target.logits(counts[None] / counts.sum(), classes)
     return lambda inputs: np.repeat(outputs, len(inputs), 0)
 
 

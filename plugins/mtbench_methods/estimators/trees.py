@@ -86,6 +86,7 @@ class JointRandomForest(_Forest, AllTargets):
     reference = RandomForest.reference
     Params = ForestParams
     together = (frozenset({TaskKind.REGRESSION}), _CLASSES)
+    honours_weights = ("sample",)
 
     def learn(
         self, train: Examples, targets: Sequence[Target], labels: Array, params: ForestParams, seed: int
@@ -95,9 +96,10 @@ class JointRandomForest(_Forest, AllTargets):
         column = labels[:, 0] if len(targets) == 1 else labels
         if targets[0].kind is TaskKind.REGRESSION:
             scale = Scaled.of(labels)
-            forest.fit(train.flat, scale.to(labels)[:, 0] if len(targets) == 1 else scale.to(labels))
+            values = scale.to(labels)[:, 0] if len(targets) == 1 else scale.to(labels)
+            forest.fit(train.flat, values, train.sample_weight)
             return Outputs(train.tasks, targets, lambda x: scale.back(forest.predict(x).reshape(len(x), -1)).T)
-        forest.fit(train.flat, column)
+        forest.fit(train.flat, column, train.sample_weight)
 
         def logits(inputs: Array) -> list[Array]:
             found, classes = forest.predict_proba(inputs), forest.classes_
