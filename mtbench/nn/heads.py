@@ -46,10 +46,20 @@ class Heads(PerTask):
         Returns:
             Outputs [B, O].
         """
-        # einsum broadcasts [B, k] over the tasks, and keeps [T, B, k] apart.
-        shared = features.ndim == 2
-        own = torch.einsum("bk,tkc->tbc" if shared else "tbk,tkc->tbc", features, self.S) + self.b[:, None]
-        return from_tasks(own, batch, own_rows=batch.per_task > 0 and not shared)
+        if features.ndim == 2:
+            # Tasks beside each other from the start: to turn [T, B, C] takes longer than all else here.
+            return real_columns(torch.einsum("bk,tkc->btc", features, self.S) + self.b, batch)
+        own = torch.einsum("tbk,tkc->tbc", features, self.S) + self.b[:, None]
+        return from_tasks(own, batch, own_rows=batch.per_task > 0)
+
+
+def real_columns(own: Tensor, batch: Batch) -> Tensor:
+    """Outputs of all tasks from those that are padded to the widest: [B, T, C] -> [B, O]."""
+    flat = own.flatten(1)
+    if flat.shape[1] == batch.problem.n_outputs:
+        return flat  # no padding; to select all columns would take time, above all backwards
+    # By number, since a GPU is waited for to count a mask.
+    return flat.index_select(1, batch.columns.real)
 
 
 def from_tasks(own: Tensor, batch: Batch, own_rows: bool) -> Tensor:
@@ -66,8 +76,7 @@ def from_tasks(own: Tensor, batch: Batch, own_rows: bool) -> Tensor:
     """
     known, n_outputs = batch.columns, batch.problem.n_outputs
     if not own_rows:
-        # [T, B, C] -> [B, T, C], and of that the real columns: by number, since a GPU is waited for to count a mask.
-        return own.transpose(0, 1).flatten(1).index_select(1, known.real)
+        return real_columns(own.transpose(0, 1), batch)
     rows = own.flatten(0, 1)
     assert batch.task is not None, "rows of each task need the own layout"
     # Padded columns go to one column more, which is cut off.
