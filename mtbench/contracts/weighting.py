@@ -2,8 +2,9 @@
 
 The harness maps a weighting over the R trials of a stack like everything else; its author never sees R, and never calls
 autograd. So a weighting is tensor operations of fixed length: no `if` on values, no `.item()`, no boolean masks, no
-loops that end when something has converged (`torch.where` and a fixed number of rounds instead). What is random follows
-from `TaskStep.key`, see `mtbench.weighting.random`.
+loops that end when something has converged (`torch.where` and a fixed number of rounds instead; but inside of
+`mtbench.weighting.one_operation` see `mtbench.weighting.gram.settled`). What is random follows from `TaskStep.key`, see
+`mtbench.weighting.random`.
 
 Shapes: T tasks, P shared parameters (those that more than one task's loss depends on).
 """

@@ -5,6 +5,7 @@ Shapes: leading axes "...", T tasks.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -57,3 +58,29 @@ def times(matrix: Tensor, vector: Tensor) -> Tensor:
 def dot(a: Tensor, b: Tensor) -> Tensor:
     """Inner products over the last axis, which stays: [..., 1]."""
     return (a * b).sum(-1, keepdim=True)
+
+
+def rows_in_turn(matrix: Tensor, orders: Tensor) -> Iterator[Tensor]:
+    """Rows of matrices [..., T, T], taken in a different order for each of T places: T times [..., T, T].
+
+    Args:
+        matrix: [..., T, T].
+        orders: int64 [..., T, T]; the k-th result has in row t the row of number orders[..., t, k].
+    """
+    n_tasks = matrix.shape[-1]
+    flat = matrix.reshape(-1, n_tasks)
+    starts = torch.arange(0, len(flat), n_tasks, device=matrix.device)[:, None, None]
+    for numbers in (orders.reshape(-1, n_tasks, n_tasks) + starts).movedim(-1, 0):
+        # Whole rows: to gather number by number takes several times as long.
+        yield flat.index_select(0, numbers.reshape(-1)).view(matrix.shape)
+
+
+def settled(done: Tensor) -> bool:
+    """Whether rounds of an iteration can end because all problems are done; a GPU is not waited for, and goes on.
+
+    To be asked within `one_operation` alone; what is done must stay as it is, so that no problem depends on others.
+
+    Args:
+        done: bool [...].
+    """
+    return done.device.type == "cpu" and bool(done.all())

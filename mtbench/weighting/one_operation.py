@@ -20,12 +20,7 @@ def one_operation(function: Callable[..., Any]) -> Callable[..., Any]:
         function: Takes tensors with the same leading axes, and returns a tensor or a tuple of tensors with these axes.
             Numbers of one leading index must not depend on another's.
     """
-
-    @functools.wraps(function)
-    def wrapped(*tensors: Tensor) -> Any:
-        return _OneOperation.apply(function, *tensors)  # type: ignore[no-untyped-call]
-
-    return wrapped
+    return functools.wraps(function)(functools.partial(_called, function))
 
 
 def on_gram(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -36,11 +31,19 @@ def on_gram(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """
 
     def guarded(gram: Tensor, *others: Tensor) -> Tensor:
-        finite = gram.isfinite().all(-1).all(-1, keepdim=True)
+        finite = (0 * gram).sum((-2, -1))[..., None] == 0
         found = function(torch.where(finite[..., None], gram, 0.0), *others)
         return torch.where(finite, found, torch.nan)
 
     return functools.wraps(function)(one_operation(guarded))
+
+
+def _called(function: Callable[..., Any], *tensors: Tensor) -> Any:
+    """A function of tensors: one operation where something is mapped, else as it is, which costs less."""
+    if torch._C._are_functorch_transforms_active():
+        return _OneOperation.apply(function, *tensors)  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        return function(*tensors)
 
 
 class _OneOperation(torch.autograd.Function):
@@ -65,5 +68,5 @@ class _OneOperation(torch.autograd.Function):
             value.expand(n, *value.shape) if dim is None else value.movedim(dim, 0)
             for value, dim in zip(tensors, in_dims[1:], strict=True)
         ]
-        found = _OneOperation.apply(function, *front)  # type: ignore[no-untyped-call]
+        found = _called(function, *front)
         return found, (0,) * len(found) if isinstance(found, tuple) else 0

@@ -15,9 +15,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mtbench.weighting.gram import Cosines, times
+from mtbench.weighting.gram import Cosines, settled, times
 
 _ROUNDS = 20
+_LOOKS = (7, 8, 9, 10, 12, 15)  # rounds after which it is asked whether it was the last
+_SMALL = 1e-9  # changes, relative to the numbers, of which Newton's method leaves nothing in the next round
 _SHORT_OF_ZERO = 0.9  # how much of the way to the nearest 0 a step goes at most
 _RIDGE = 1e-12  # bounds y by about 1e6 where there is no solution
 
@@ -40,8 +42,9 @@ def proportional_weights(of: Cosines, alpha: Tensor) -> Tensor:
     norms = torch.where(of.active > 0, of.norms / largest, 1.0)
     alpha = alpha.to(C.dtype)[..., None]
     bound = (1 - alpha) * norms.log()
-    y = s = (bound / (1 + alpha)).exp()
-    for _ in range(_ROUNDS):
+    y = s = found = (bound / (1 + alpha)).exp()
+    done = torch.zeros_like(largest, dtype=torch.bool)
+    for k in range(1, _ROUNDS + 1):
         missing = times(C, y) - s
         error = bound - y.log() - alpha * s.log()
         factor = torch.linalg.cholesky_ex(C + torch.diag_embed(s / (alpha * y))).L
@@ -49,5 +52,11 @@ def proportional_weights(of: Cosines, alpha: Tensor) -> Tensor:
         ds = times(C, dy) + missing
         fastest = torch.maximum(-dy / y, -ds / s).amax(-1, keepdim=True)
         step = 1 / (fastest / _SHORT_OF_ZERO).clamp(min=1.0)
+        if k in _LOOKS:
+            small = torch.maximum(dy.abs() / y, ds.abs() / s).amax(-1, keepdim=True) < _SMALL
+            found = torch.where(done, found, y + dy)
+            done = done | small
+            if settled(done):
+                break
         y, s = y + step * dy, s + step * ds
-    return y / norms
+    return torch.where(done, found, y) / norms

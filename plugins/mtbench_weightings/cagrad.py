@@ -28,7 +28,7 @@ from torch import Tensor
 
 from mtbench import GramWeighting, Reference, TaskStep, Weighting, hookimpl, tunable
 from mtbench.contracts.weighting import State
-from mtbench.weighting.gram import cosines, dot, share, times
+from mtbench.weighting.gram import cosines, dot, settled, share, times
 from mtbench.weighting.one_operation import on_gram
 
 _RIDGE = 1e-13  # keeps factors of singular matrices finite
@@ -101,6 +101,8 @@ def _fair_step(C: Tensor, b: Tensor, d: Tensor, active: Tensor, radius: Tensor) 
         going_on = event < end
         tight = torch.where((tasks == first) & going_on, 1 - tight, tight)
         v = torch.where(going_on, event, v)
+        if settled(~going_on):
+            break
     return torch.where(end.isfinite(), X[..., 0] + end * X[..., 1], 0.0)
 
 

@@ -43,21 +43,21 @@ class DWA(LossWeighting):
     Params = DWAParams
 
     def start(self, n_tasks: int, n_shared: int, params: Any) -> State:
-        """No losses of the last two epochs yet, which is told by 0."""
-        return {name: torch.zeros(n_tasks, dtype=torch.float64) for name in ("last", "before")}
+        """Equal weights; no losses of the last two epochs yet, which is told by 0."""
+        none = torch.zeros(n_tasks, dtype=torch.float64)
+        return {"last": none, "before": none, "weights": torch.ones_like(none)}
 
     def combine(self, step: TaskStep, params: DWAParams) -> tuple[Tensor, State]:
         """sum_t w_t L_t."""
-        last, before = step.state["last"], step.state["before"]
-        ratios = torch.where((before > 0) & (last > 0), last / torch.where(before > 0, before, 1.0), 1.0)
-        weights = len(ratios) * torch.softmax(ratios / params.tau, 0)
-        return (weights.to(step.losses.dtype) * step.present * step.losses).sum(), step.state
+        return step.state["weights"].to(step.losses.dtype) @ step.losses, step.state
 
-    def after_epoch(self, losses: Tensor, state: State, params: Any) -> State:
-        """The epoch's losses become the last ones."""
+    def after_epoch(self, losses: Tensor, state: State, params: DWAParams) -> State:
+        """The epoch's losses become the last ones, and the weights are those of the coming epoch."""
         seen = losses.isfinite() & (losses > 0)
-        losses = torch.where(seen, losses.double(), state["last"])
-        return {"last": losses, "before": torch.where(seen, state["last"], state["before"])}
+        last = torch.where(seen, losses.double(), state["last"])
+        before = torch.where(seen, state["last"], state["before"])
+        ratios = torch.where((before > 0) & (last > 0), last / torch.where(before > 0, before, 1.0), 1.0)
+        return {"last": last, "before": before, "weights": len(ratios) * torch.softmax(ratios / params.tau, 0)}
 
 
 @hookimpl

@@ -15,13 +15,11 @@ Departures: losses below 1e-30 count as 1e-30.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from mtbench import LossWeighting, Reference, TaskStep, Weighting, hookimpl
 from mtbench.contracts.method import NoParams
 from mtbench.contracts.weighting import State
-from mtbench.weighting.gram import share
 
 _SMALLEST = 1e-30
 
@@ -38,9 +36,10 @@ class GLS(LossWeighting):
 
     def combine(self, step: TaskStep, params: NoParams) -> tuple[Tensor, State]:
         """The mean exp(1/T sum_t log L_t)."""
-        logs = torch.where(step.present > 0, step.losses, 1.0).clamp(min=_SMALLEST).log()
+        n_present = step.present.sum()
+        mean = step.present @ step.losses.clamp(min=_SMALLEST).log() / n_present.clamp(min=1.0)
         # Absent tasks alone make a batch without losses: 0, and not the exponential of 0.
-        return (share(step.present) * logs).sum().exp() * step.present.amax(), step.state
+        return mean.exp() * n_present.clamp(max=1.0), step.state
 
 
 @hookimpl

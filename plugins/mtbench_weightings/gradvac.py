@@ -29,7 +29,7 @@ from torch import Tensor
 
 from mtbench import GramWeighting, Reference, TaskStep, Weighting, hookimpl, tunable
 from mtbench.contracts.weighting import State
-from mtbench.weighting.gram import cosines
+from mtbench.weighting.gram import cosines, rows_in_turn
 from mtbench.weighting.one_operation import one_operation
 from mtbench.weighting.random import permutations
 
@@ -68,22 +68,24 @@ def vaccinated_weights(
     of = cosines(gram, present)
     beta = beta.to(gram.dtype)[..., None, None]
     own = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device).expand_as(gram)
-    pairs = of.active[..., :, None] * of.active[..., None, :] * (1 - own)
-    # Row t: h_t / norm_t in unit gradients, their inner products with it, and its square.
-    parts, products, squares = own.clone(), of.matrix.clone(), of.active[..., None].clone()
-    usual = usual.clone()
-    for k in range(gram.shape[-1]):
-        met = orders[..., k, None]
-        p, product = usual.gather(-1, met), products.gather(-1, met)
-        norm = torch.where(squares > 0, squares, 1.0).sqrt()
+    pairs = (of.active[..., :, None] * of.active[..., None, :] * (1 - own)).gather(-1, orders)
+    # Of each task's k-th meeting in column k: whether it counts, the usual cosine, sqrt(1 - p^2).
+    p = usual.gather(-1, orders)
+    rest = (1 - p**2).clamp(min=_SMALLEST).sqrt()
+    changes, cosine = torch.empty_like(p), torch.empty_like(p)
+    # Row t: inner products of h_t / norm_t with unit gradients, and its square.
+    products, squares = of.matrix.clone(), of.active[..., None].clone()
+    for k, rows in enumerate(rows_in_turn(of.matrix, orders)):
+        now = (..., slice(k, k + 1))
+        product, norm = products.gather(-1, orders[now]), torch.where(squares > 0, squares, 1.0).sqrt()
         q = (product / norm).clamp(-1.0, 1.0)
-        rest = (1 - p**2).clamp(min=_SMALLEST).sqrt()
-        turns = pairs.gather(-1, met) * (q < p)
-        change = turns * norm * (p * (1 - q**2).sqrt() / rest - q)
-        parts.scatter_add_(-1, met, change)
-        products.addcmul_(change, of.matrix.gather(-2, met.expand_as(gram)))
+        turns = pairs[now] * (q < p[now])
+        change = turns * norm * (p[now] * (1 - q**2).sqrt() / rest[now] - q)
+        products.addcmul_(change, rows)
         squares = (squares + change * (2 * product + change)).clamp(min=0.0)
-        usual.scatter_(-1, met, p + pairs.gather(-1, met) * beta * (q - p))
+        changes[now], cosine[now] = change, q
+    parts = own.clone().scatter_add_(-1, orders, changes)
+    usual = usual.scatter(-1, orders, p + pairs * beta * (cosine - p))
     weights = of.inverse * (of.norms[..., None, :] @ parts)[..., 0, :]
     return torch.where(of.active > 0, weights, 1.0), usual
 

@@ -39,7 +39,7 @@ class IMTLL(LossWeighting):
     def combine(self, step: TaskStep, params: NoParams) -> tuple[Tensor, State]:
         """sum_t e^(s_t) L_t - s_t."""
         s = step.learned["s"]
-        return (step.present * (torch.exp(s) * step.losses - s)).sum(), step.state
+        return step.present @ (torch.exp(s) * step.losses - s), step.state
 
 
 @hookimpl

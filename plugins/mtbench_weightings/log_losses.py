@@ -32,7 +32,7 @@ class LogLosses(LossWeighting):
 
     def combine(self, step: TaskStep, params: NoParams) -> tuple[Tensor, State]:
         """sum_t log(L_t + 1e-8)."""
-        return (step.present * torch.log(step.losses + _EPSILON)).sum(), step.state
+        return step.present @ torch.log(step.losses + _EPSILON), step.state
 
 
 @hookimpl

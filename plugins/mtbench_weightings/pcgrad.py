@@ -23,7 +23,7 @@ from torch import Tensor
 from mtbench import GramWeighting, Reference, TaskStep, Weighting, hookimpl
 from mtbench.contracts.method import NoParams
 from mtbench.contracts.weighting import State
-from mtbench.weighting.gram import cosines
+from mtbench.weighting.gram import cosines, rows_in_turn
 from mtbench.weighting.one_operation import on_gram
 from mtbench.weighting.random import permutations
 
@@ -41,13 +41,13 @@ def surgery_weights(gram: Tensor, present: Tensor, orders: Tensor) -> Tensor:
     n_tasks = gram.shape[-1]
     own = torch.eye(n_tasks, dtype=gram.dtype, device=gram.device).expand_as(gram)
     # Row t: h_t / norm_t in unit gradients, and its inner products with them.
-    parts, products = own.clone(), of.matrix.clone()
-    others = (1 - own).gather(-1, orders)
-    for k in range(n_tasks):
-        met = orders[..., k, None]
-        change = products.gather(-1, met).clamp(max=0.0).neg() * others[..., k, None]
-        parts.scatter_add_(-1, met, change)
-        products.addcmul_(change, of.matrix.gather(-2, met.expand_as(gram)))
+    products, others = of.matrix.clone(), (1 - own).gather(-1, orders)
+    changes = torch.empty_like(products)  # in the order of the meetings
+    for k, rows in enumerate(rows_in_turn(of.matrix, orders)):
+        met = products.gather(-1, orders[..., k, None])
+        change = torch.mul(met.clamp_(max=0.0), others[..., k, None], out=changes[..., k, None])
+        products.addcmul_(change, rows, value=-1)
+    parts = own.clone().scatter_add_(-1, orders, -changes)
     weights = of.inverse * (of.norms[..., None, :] @ parts)[..., 0, :]
     return torch.where(of.active > 0, weights, 1.0)
 

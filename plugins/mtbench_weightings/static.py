@@ -62,10 +62,13 @@ class Static(LossWeighting):
     )
     Params = StaticParams
 
+    def start(self, n_tasks: int, n_shared: int, params: StaticParams) -> State:
+        """The weights."""
+        return {"weights": drawn_weights(params.mixture, n_tasks)}
+
     def combine(self, step: TaskStep, params: StaticParams) -> tuple[Tensor, State]:
         """sum_t w_t L_t."""
-        weights = drawn_weights(params.mixture, len(step.losses)).to(step.losses.dtype)
-        return (weights * step.present * step.losses).sum(), step.state
+        return step.state["weights"].to(step.losses.dtype) @ step.losses, step.state
 
 
 @hookimpl

@@ -29,6 +29,7 @@ from mtbench import LossWeighting, Reference, TaskStep, Weighting, hookimpl, tun
 from mtbench.contracts.weighting import State
 
 _SMALLEST = 1e-30  # of a loss
+_ABSENT = -1e30  # a logarithm in a smooth maximum that it does not feel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,15 +60,13 @@ class STCH(LossWeighting):
 
     def combine(self, step: TaskStep, params: STCHParams) -> tuple[Tensor, State]:
         """The smooth maximum, or in the warm-up the sum."""
-        here, scale = step.present > 0, step.state["scale"].to(step.losses.dtype)
-        n_present = step.present.sum().clamp(min=1.0)
-        f = (torch.where(here, step.losses, 1.0).clamp(min=_SMALLEST) / scale).log()
-        spread = torch.where(here, f / (n_present * params.mu), -torch.inf)
-        # Without any task, log sum exp and its gradient would not be finite.
-        spread = torch.where(here.any(), spread, torch.zeros_like(spread))
-        smooth = n_present * params.mu * torch.logsumexp(spread, 0) * step.present.amax()
+        n_present = step.present.sum()
+        f = (step.losses.clamp(min=_SMALLEST) / step.state["scale"].to(step.losses.dtype)).log()
+        mu = n_present.clamp(min=1.0) * params.mu
+        # Not minus infinity: without any task, log sum exp and its gradient would not be finite.
+        smooth = mu * torch.logsumexp(torch.where(step.present > 0, f / mu, _ABSENT), 0) * n_present.clamp(max=1.0)
         warm = step.state["epochs"] >= params.warmup
-        return torch.where(warm, smooth, (step.present * step.losses).sum()), step.state
+        return torch.where(warm, smooth, step.losses.sum()), step.state
 
     def after_epoch(self, losses: Tensor, state: State, params: STCHParams) -> State:
         """Counts epochs, and keeps the losses of the last one of the warm-up."""

@@ -44,7 +44,7 @@ class UW(LossWeighting):
     def combine(self, step: TaskStep, params: NoParams) -> tuple[Tensor, State]:
         """sum_t e^(-s_t) L_t / 2 + s_t / 2."""
         s = step.learned["s"]
-        return (step.present * (torch.exp(-s) * step.losses + s) / 2).sum(), step.state
+        return step.present @ torch.addcmul(s, torch.exp(-s), step.losses) / 2, step.state
 
 
 @hookimpl

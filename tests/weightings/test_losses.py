@@ -25,7 +25,8 @@ LOSSES = torch.tensor([0.5, 1.0, 4.0], dtype=torch.float64)
 
 def _value(method: LossWeighting, losses: Tensor, settings: Any, state: Any = None, **more: Any) -> Tensor:
     present = more.pop("present", torch.ones_like(losses))
-    step = TaskStep(losses, present, more.pop("key", torch.tensor(0)), state=state or {}, **more)
+    state = method.start(len(losses), 1, settings) if state is None else state
+    step = TaskStep(losses, present, more.pop("key", torch.tensor(0)), state=state, **more)
     return method.combine(step, settings)[0]
 
 
@@ -84,7 +85,8 @@ def test_dwa_is_equal_for_two_epochs_and_then_favours_what_falls_least(params: A
 
 def test_dwa_keeps_losses_of_tasks_that_an_epoch_lacks(params: Any) -> None:
     method, settings = DWA(), params(DWA())
-    state = {"last": torch.tensor([1.0, 2.0]).double(), "before": torch.tensor([2.0, 2.0]).double()}
+    state = dict(method.start(2, 1, settings))
+    state |= {"last": torch.tensor([1.0, 2.0]).double(), "before": torch.tensor([2.0, 2.0]).double()}
     after = method.after_epoch(torch.tensor([0.5, torch.nan]).double(), state, settings)
     assert after["last"].tolist() == [0.5, 2.0]
     assert after["before"].tolist() == [1.0, 2.0]
