@@ -28,10 +28,12 @@ from mtbench.training.evaluate import Chunk, Evaluator
 from mtbench.training.memory import is_out_of_memory
 from mtbench.training.optimisers import clip_, optimiser_for
 from mtbench.training.progress import EpochListener, Progress
+from mtbench.training.row_gradients import RowTaps
 from mtbench.training.stacked import PretrainedWeights, StackedModels, StackState
 from mtbench.training.stages import StageCourse
+from mtbench.training.task_gradients import ByRows
 from mtbench.training.trainer import StackTraining
-from mtbench.training.weighting import ByRows, TaskWeighting
+from mtbench.training.weighting import TaskWeighting
 
 _ROWS_FROM = 32  # tasks from which gradients are taken row by row where that is possible
 _ROWS_UP_TO = 2**22  # numbers that the gradients of a batch's rows, taken one by one, may have in a trial
@@ -226,8 +228,9 @@ class GradientStack(StackTraining):
             found = torch.autograd.grad(objective.sum(), list(trained.values()), materialize_grads=True)
             gradients: Mapping[str, Tensor] = dict(zip(trained, found, strict=True))
         else:
-            terms = self._terms(leaves, state, columns, shared)
-            by_rows = self._by_rows(state, columns, shared)
+            taps = self._row_taps(columns, weighting)
+            terms = self._terms(leaves, state, columns, shared, taps)
+            by_rows = self._by_rows(state, columns, shared, terms["tasks"], taps)
             update = weighting.update(trained, terms, state.hyper, columns["key"], by_rows)
             objective, gradients = update.objective, update.gradient
         gradient = self._flat(gradients, leaves)
@@ -258,25 +261,36 @@ class GradientStack(StackTraining):
         return torch.cat(blocks, 1, out=self._gradient)
 
     def _terms(
-        self, leaves: Mapping[str, Tensor], state: StackState, columns: Columns, shared: bool
+        self, leaves: Mapping[str, Tensor], state: StackState, columns: Columns, shared: bool, taps: RowTaps | None
     ) -> dict[str, Tensor]:
         """The objectives in parts; in the first step with the errors an author needs."""
         with self._telling_what_does_not_map():
-            terms = self.models.terms(leaves, state, columns, shared, self._batches.per_task)
+            terms = self.models.terms(leaves, state, columns, shared, self._batches.per_task, taps)
         if not self._tried:
             check_graph(self._method, terms["tasks"])
         return terms
 
-    def _by_rows(self, state: StackState, columns: Columns, shared: bool) -> ByRows | None:
-        """Gradients of all tasks in one pass, where rows belong to tasks and a network for each row has room."""
-        n_tasks = self._problems[0].n_tasks
-        if (
-            "task" not in columns
-            or n_tasks < _ROWS_FROM
-            or columns["task"].shape[-1] * self.models.n_parameters > _ROWS_UP_TO
-        ):
+    def _row_taps(self, columns: Columns, weighting: TaskWeighting) -> RowTaps | None:
+        """Taps on the layers that tasks share, where gradients can be taken row by row and all these are dense."""
+        if not (weighting.wants_rows and self._rows_belong(columns)):
+            return None
+        names = [name for name in weighting.shared_sizes if name in self.models.trained]
+        return self.models.row_taps(names, len(self._held), columns["task"].shape[-1])
+
+    def _by_rows(
+        self, state: StackState, columns: Columns, shared: bool, tasks: Tensor, taps: RowTaps | None
+    ) -> ByRows | None:
+        """Gradients of all tasks in one pass, where rows belong to tasks: by taps, else by a network for each row."""
+        if taps is not None and taps.complete:
+            return lambda names: taps.gradients(names, tasks, columns)
+        if not self._rows_belong(columns):
             return None
         return lambda names: self.models.row_gradients(names, state, columns, shared)
+
+    def _rows_belong(self, columns: Columns) -> bool:
+        """Whether rows belong to tasks, of which there are many, and a gradient for each row has room."""
+        many = self._problems[0].n_tasks >= _ROWS_FROM
+        return "task" in columns and many and columns["task"].shape[-1] * self.models.n_parameters <= _ROWS_UP_TO
 
     def _tell_losses_after(self, before: Tensor, state: StackState, columns: Columns, shared: bool) -> None:
         """Tells the weighting the losses of a batch before and after a step."""

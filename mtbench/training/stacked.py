@@ -44,11 +44,15 @@ from mtbench.training.author_checks import (
     tensor_objective,
 )
 from mtbench.training.data import Columns, batch_of
+from mtbench.training.row_gradients import RowTaps, TaskMeans, dense_layers
 
 Found = TypeVar("Found")
 
 _OF_BATCHES = ("n_train", "n_examples", "key")
 """Columns of a batch that are not of its rows."""
+
+_INPUTS = "inputs of "
+"""Before the names of layers whose inputs are noted, among the terms of an objective."""
 
 _NOTHING: Columns = {}
 
@@ -275,17 +279,40 @@ class StackedModels:
         return found.to(state.theta.dtype)
 
     def terms(
-        self, leaves: Mapping[str, Tensor], state: StackState, columns: Columns, shared: bool, per_task: int = 0
+        self,
+        leaves: Mapping[str, Tensor],
+        state: StackState,
+        columns: Columns,
+        shared: bool,
+        per_task: int = 0,
+        taps: RowTaps | None = None,
     ) -> dict[str, Tensor]:
-        """The objectives in parts, where the method gives `terms`; arguments as in `objective`.
+        """The objectives in parts, where the method gives `terms`.
+
+        Args:
+            leaves: As in `objective`.
+            state: As there.
+            columns: As there.
+            shared: As there.
+            per_task: As in `Batch`.
+            taps: Told the inputs of the layers that they follow.
 
         Returns:
             "tasks", the task losses [R, T]; "penalty" [R]; "present" [R, T], 1 for tasks with labels in the batch.
         """
         self._set_mode(training=True)
         with self._autocast:
-            found: dict[str, Tensor] = self._map("terms", leaves, state, columns, shared, per_task)
-        return {name: value.to(state.theta.dtype) for name, value in found.items()}
+            found: dict[str, Tensor] = self._map("terms", leaves, state, columns, shared, per_task, taps)
+        found = {name: value.to(state.theta.dtype) for name, value in found.items()}
+        if taps is not None:
+            names = [name for name in found if name.startswith(_INPUTS)]
+            taps.inputs = {name.removeprefix(_INPUTS): found.pop(name) for name in names}
+        return found
+
+    def row_taps(self, names: Sequence[str], n_trials: int, n_rows: int) -> RowTaps | None:
+        """Taps on the dense layers of some parameters; None where one of these is of no dense layer."""
+        layers = {} if self._tied else dense_layers(self._probe.model, names)
+        return RowTaps(layers, n_trials, n_rows, self.initial.theta) if layers else None
 
     def row_gradients(
         self, names: Sequence[str], state: StackState, columns: Columns, shared: bool
@@ -304,8 +331,9 @@ class StackedModels:
         Returns:
             By name, [R, T, ...].
         """
-        n_trials, n_rows = len(state.theta), columns["task"].shape[-1]
-        views = self._views(state.theta)
+        theta = state.theta
+        n_trials, n_rows = len(theta), columns["task"].shape[-1]
+        views = self._views(theta)
         wanted = {n: views[n][:, None].expand(-1, n_rows, *self._shapes[n]).requires_grad_() for n in names}
         spare = {n: b[:, None].repeat(1, n_rows, *[1] * (b.ndim - 1)) for n, b in state.buffers.items()}
         rest = {n: view for n, view in views.items() if n not in wanted}
@@ -330,19 +358,11 @@ class StackedModels:
                 over_trials = vmap(over_rows, in_dims=(0, 0, 0, *[None if shared else 0] * 2))
                 losses = over_trials({**wanted, **spare}, rest, state.hyper, *batch)
         found = torch.autograd.grad(losses.sum(), list(wanted.values()), materialize_grads=True)
-        share = self._shares(columns).expand(n_trials, -1, -1)
+        means = TaskMeans(columns, n_trials, theta.dtype)
         return {
-            name: (share.mT @ rows.flatten(2)).view(n_trials, -1, *self._shapes[name])
+            name: means.of(rows.flatten(2)).view(n_trials, -1, *self._shapes[name])
             for name, rows in zip(wanted, found, strict=True)
         }
-
-    def _shares(self, columns: Columns) -> Tensor:
-        """What a row's loss counts for in the mean loss of each task: [R, B, T], or [1, B, T] of a shared batch."""
-        n_tasks = columns["n_train"].shape[-1]
-        labels = columns["mask"].sum(-1) if "mask" in columns else torch.ones_like(columns["task"])
-        own = torch.nn.functional.one_hot(columns["task"], n_tasks).to(self.initial.theta.dtype) * labels[..., None]
-        share: Tensor = own / own.sum(-2, keepdim=True).clamp(min=1.0)
-        return share if share.ndim == 3 else share[None]
 
     def shared_sizes(self, n_tasks: int, n_outputs: int) -> dict[str, int]:
         """How many numbers a model has of each parameter that tasks share, which `task_axes` does not name.
@@ -460,9 +480,10 @@ class StackedModels:
         columns: Columns,
         shared: bool,
         per_task: int = 0,
+        taps: RowTaps | None = None,
     ) -> Any:
         try:
-            return self._mapped(what, parameters, state, columns, shared, per_task)
+            return self._mapped(what, parameters, state, columns, shared, per_task, taps)
         except PluginError as error:
             raise blamed(self._probe.method, error) from error
         except RuntimeError as error:
@@ -480,17 +501,19 @@ class StackedModels:
         columns: Columns,
         shared: bool,
         per_task: int,
+        taps: RowTaps | None,
     ) -> Any:
         tensors = {"model." + name: value for name, value in {**parameters, **state.buffers}.items()}
-        run = _caller(self._probe, what, self.params, per_task, self._tied)
+        run = _caller(self._probe, what, self.params, per_task, self._tied, taps)
+        zeros = {} if taps is None else taps.zeros
         if len(state.theta) == 1:
             # One trial alone needs no mapping, and mapping costs: run the model as it is, and add the axis back.
             tensors = _first(tensors)
             if self._channels_last:
                 tensors = {name: _channels_last(value) for name, value in tensors.items()}
-            result = run(tensors, _first(state.hyper), columns if shared else _first(columns))
-            return {k: v[None] for k, v in result.items()} if isinstance(result, dict) else result[None]
-        return vmap(run, in_dims=(0, 0, None if shared else 0))(tensors, state.hyper, columns)
+            result = run(tensors, _first(state.hyper), columns if shared else _first(columns), _first(zeros))
+            return {k: v.unsqueeze(0) for k, v in result.items()} if isinstance(result, dict) else result.unsqueeze(0)
+        return vmap(run, in_dims=(0, 0, None if shared else 0, 0))(tensors, state.hyper, columns, zeros)
 
 
 def blamed(method: Method, error: PluginError) -> PluginError:
@@ -554,11 +577,15 @@ def _below(at: str, names: Iterable[str]) -> list[str]:
 
 
 def _caller(
-    probe: _Probe, what: str, params: Any, per_task: int, tied: bool
-) -> Callable[[dict[str, Tensor], dict[str, Tensor], Columns], Any]:
-    def run(state: dict[str, Tensor], hyper: dict[str, Tensor], columns: Columns) -> Any:
+    probe: _Probe, what: str, params: Any, per_task: int, tied: bool, taps: RowTaps | None
+) -> Callable[[Columns, Columns, Columns, Columns], Any]:
+    def run(state: Columns, hyper: Columns, columns: Columns, zeros: Columns) -> Any:
         inputs = (what, columns, dataclasses.replace(params, **hyper), per_task)
-        return functional_call(probe, state, inputs, tie_weights=tied)
+        if taps is None:
+            return functional_call(probe, state, inputs, tie_weights=tied)
+        with taps.at_work(zeros) as noted:
+            found = functional_call(probe, state, inputs, tie_weights=tied)
+        return {**found, **{_INPUTS + name: x for name, x in noted.items()}}
 
     return run
 

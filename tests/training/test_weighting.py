@@ -259,7 +259,8 @@ def test_a_weighting_hears_of_steps_and_epochs_and_learns_at_the_models_rate() -
     columns, shared = next(iter_copy(stack))
     before = stack.models.terms(stack.models.leaves(stack.state.theta), stack.state, columns, shared)["tasks"][0]
     stack.train_epoch()
-    state = weighting._state
+    state, learned = weighting.state.tensors(), weighting._learned
+    assert learned is not None
     assert (int(state["steps"]), int(state["epochs"])) == (1, 1)
     torch.testing.assert_close(state["before"][0], before.detach())
     torch.testing.assert_close(state["mean"][0], before.detach())
@@ -267,7 +268,7 @@ def test_a_weighting_hears_of_steps_and_epochs_and_learns_at_the_models_rate() -
     torch.testing.assert_close(state["after"][0], after.detach())
     assert (after < before).all()
     # d/ds of e^-s L + s at s = 0 is 1 - L.
-    torch.testing.assert_close(weighting._learned["scale"][0], -rate * (1 - before.detach()))
+    torch.testing.assert_close(learned.leaves["scale"][0].detach(), -rate * (1 - before.detach()))
     history = weighting.history()
     np.testing.assert_allclose(history["weights"], 1.0)
 
@@ -287,7 +288,7 @@ def test_tasks_absent_from_a_batch_do_not_count_in_means_over_an_epoch() -> None
     assert (counts < stack.n_steps).any(), "some batch lacks a task"
     stack.train_epoch()
     assert stack._weighting is not None
-    torch.testing.assert_close(stack._weighting._state["mean"][0], sums / counts)
+    torch.testing.assert_close(stack._weighting.state.tensors()["mean"][0], sums / counts)
 
 
 class MixedRows(GradientMethod):
@@ -313,15 +314,46 @@ class Centred(nn.Module):
         return self.heads(z - z.mean(0), batch)
 
 
-@pytest.mark.parametrize(("method", "fits"), [(MixedRows, False), (SharedTrunk, True), (MMoE, True)])
+class Recurrent(GradientMethod):
+    """A dense layer that runs twice: its gradient is no one product of inputs and derivatives."""
+
+    name, reference = "recurrent", HERE
+
+    def build(self, problem: Problem, params: Any, recipe: Recipe) -> nn.Module:
+        return Repeating(problem)
+
+    def terms(self, model: nn.Module, batch: Batch, params: Any) -> Terms:
+        return Terms(batch.task_losses(model(batch)), model.layer.weight.square().sum())
+
+
+class Repeating(nn.Module):
+    def __init__(self, problem: Problem) -> None:
+        super().__init__()
+        self.layer = nn.Linear(problem.n_features, problem.n_features)
+        self.heads = Heads(problem, problem.n_features)
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.heads(self.layer(torch.tanh(self.layer(batch.inputs))), batch)
+
+
+ROWS = [(MixedRows, False, True), (SharedTrunk, True, True), (MMoE, True, False), (Recurrent, True, False)]
+
+
+@pytest.mark.parametrize("n_trials", [1, 2])
+@pytest.mark.parametrize(("method", "fits", "followed"), ROWS)
 def test_gradients_are_taken_row_by_row_only_where_that_gives_the_same(
-    method: Any, fits: bool, monkeypatch: pytest.MonkeyPatch
+    method: Any, fits: bool, followed: bool, n_trials: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gradient, "_ROWS_FROM", 1)
-    stack = stack_of(weighted(method, Ones), OwnRegression())
-    stack.train_epoch()
+    stack = stack_of(weighted(method, Ones), OwnRegression(), [{}] * n_trials)
+    columns, shared = next(iter_copy(stack))
     assert stack._weighting is not None
-    assert stack._weighting._rows_fit is fits
+    taps = stack._row_taps(columns, stack._weighting)
+    if taps is not None:
+        stack._terms(stack.models.leaves(stack.state.theta), stack.state, columns, shared, taps)
+    assert (taps is not None and taps.complete) is followed
+    stack.train_epoch()
+    assert stack._weighting.task_gradients.rows_fit is fits
     known, found = trained(method, OwnRegression()), trained(weighted(method, Ones), OwnRegression())
     np.testing.assert_allclose(found.metrics["test"]["rmse"], known.metrics["test"]["rmse"], rtol=1e-9)
 

@@ -88,7 +88,7 @@ def test_gradients_are_taken_row_by_row_of_weighted_rows_too(monkeypatch):
         stack = GradientStack(method(), problems_of(dataset), trials, dataset(), torch.device("cpu"))
         stack.train_epoch(2)
         assert stack._weighting is not None
-        assert stack._weighting._rows_fit is True
+        assert stack._weighting.task_gradients.rows_fit is True
 
 
 class Own(GradientMethod):
