@@ -3,8 +3,8 @@
 Three problems: 12 regressions on a network 30-6-12, batch 50; 10 regressions on 64-500-10, batch 100; and School, hard
 sharing as its recipe has it, where every row belongs to one of 139 tasks. On the first two TorchJD's `mtl_backward` and
 its aggregator of the same name train the same network, in the same process and in turn with ours. Prints milliseconds
-of a step: the median of several rounds, one thread; `--clock cpu` counts processor time, which says more on a busy
-machine. "stacked" divides a step of a stack by its R trials.
+of a step: the median of many short turns, with one thread and the environment of the local engine's workers; `--clock
+cpu` counts processor time, which says more on a busy machine. "stacked" divides a step of a stack by its R trials.
 
     python -m benchmarks.weightings --out benchmarks/figures/weightings.json
     python -m benchmarks.weightings --problems school --weightings pcgrad,mgda
@@ -15,7 +15,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -31,13 +33,14 @@ from mtbench.contracts.method import GradientMethod
 from mtbench.contracts.recipe import Recipe
 from mtbench.contracts.trials import Cell, Trial
 from mtbench.data.root import data_root
+from mtbench.engines.local import WORKER_VARIABLES
 from mtbench.plan.grid import hyperparameters
 from mtbench.plugins.host import Plugins, load_plugins
 from mtbench.tasks import Part, Problem, Task, TaskKind
 from mtbench.training.gradient import GradientStack
 
-SECONDS = 0.3  # that a round measures each of them for, at least
-ROUNDS = 3
+STEPS = 5  # of a turn
+SECONDS, TURNS = 1.2, 3  # that each of them is measured for, at least
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,20 +119,19 @@ class TorchJD:
 
 
 def measured(runs: Mapping[str, Callable[[int], None]], clock: Callable[[], float]) -> dict[str, float]:
-    """Milliseconds of a step of each: the median over rounds in which they take turns."""
+    """Milliseconds of a step of each: the median over short turns, which all take one after the other."""
     found: dict[str, list[float]] = {name: [] for name in runs}
     for run in runs.values():
         run(2)
-    for _ in range(ROUNDS):
-        for name, run in runs.items():
-            n, taken = 0, 0.0
-            while taken < SECONDS:
-                began = clock()
-                run(5)
-                taken += clock() - began
-                n += 5
-            found[name].append(1e3 * taken / n)
-    return {name: statistics.median(times) for name, times in found.items()}
+    left = dict(runs)
+    while left:
+        for name, run in list(left.items()):
+            began = clock()
+            run(STEPS)
+            found[name].append(clock() - began)
+            if sum(found[name]) >= SECONDS and len(found[name]) >= TURNS:
+                del left[name]
+    return {name: 1e3 * statistics.median(times) / STEPS for name, times in found.items()}
 
 
 def compared(
@@ -201,6 +203,9 @@ def main() -> None:
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     given = parser.parse_args()
+    if any(os.environ.get(name) != value for name, value in WORKER_VARIABLES.items()):
+        # As a worker of the local engine: the C library reads its variables when a process starts.
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, **WORKER_VARIABLES})
     torch.set_num_threads(1)
     plugins = load_plugins()
     from mtbench.contracts.weighting import LossWeighting
