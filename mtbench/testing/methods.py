@@ -212,6 +212,7 @@ class MethodContract:
         other = _other_labels_of_rows_without_weight(problem)
         if isinstance(self.method(), GradientMethod):
             model, _, params = self._prepared(dataset)
+            _disturb(model)  # where models begin at 0, all rows have the same loss, and no weights show
             weighed, changed, plain = (
                 self._gradient_method().objective(model, _whole_batch(one), params)
                 for one in (problem, other, _problems(dataset)[0])
@@ -381,6 +382,14 @@ def _whole_batch(problem: Problem) -> Batch:
     """All training rows as one batch, in float64."""
     rows = PartData([problem], "train", CPU, torch.float64).rows(0, slice(None))
     return batch_of(rows, TaskColumns.of(problem, CPU))
+
+
+def _disturb(model: torch.nn.Module) -> None:
+    """Adds a little noise to all parameters, the same in every call."""
+    noise = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=noise, dtype=parameter.dtype)
 
 
 def _other_labels_of_rows_without_weight(problem: Problem) -> Problem:

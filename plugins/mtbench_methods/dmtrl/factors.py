@@ -208,8 +208,10 @@ class TensorTrain(Factors):
         self._right = [math.prod(sizes[i:]) for i in range(len(sizes) + 1)]
         # Identities on its left widen the chain, those on its right narrow it.
         self._middle = next(i for i in range(len(sizes)) if self._right[i + 1] <= self._left[i + 1])
-        self.cores = nn.ParameterList(nn.Parameter(self._identity(i, n)) for i, n in enumerate(sizes))
-        self.cores[self._middle] = nn.Parameter(self.hold_apart(weights))
+        self.cores = nn.ParameterList(
+            nn.Parameter(self.hold_apart(weights) if i == self._middle else self._identity(i, n))
+            for i, n in enumerate(sizes)
+        )
         self.task_axes = {f"cores.{len(sizes) - 1}": 1}
 
     def _identity(self, i: int, n: int) -> Tensor:
