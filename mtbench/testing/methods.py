@@ -389,7 +389,7 @@ def _disturb(model: torch.nn.Module) -> None:
     noise = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=noise, dtype=parameter.dtype)
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=noise, dtype=parameter.dtype))
 
 
 def _other_labels_of_rows_without_weight(problem: Problem) -> Problem:

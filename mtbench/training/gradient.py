@@ -1,13 +1,12 @@
-"""Training a stack of a gradient method: batches, steps, early stopping, divergence.
+"""Training a stack of a gradient method: epochs, snapshots, what stops, checkpoints.
 
 Shapes: K trials of the stack, R of them still held, P parameters, S streams (split and seed), T tasks.
 """
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -17,23 +16,18 @@ from mtbench.contracts.dataset import Dataset
 from mtbench.contracts.method import GradientMethod
 from mtbench.contracts.scoring import scoring_of
 from mtbench.contracts.trials import LEARNING_RATE, Trial
-from mtbench.errors import PluginError
-from mtbench.metrics import Metric, metric
+from mtbench.metrics import metric
 from mtbench.tasks import Array, Problem
-from mtbench.training.author_checks import check_graph
 from mtbench.training.batches import Batches
 from mtbench.training.checkpoints import Arrays, Checkpoint
 from mtbench.training.data import Columns, PartData, rows_on
 from mtbench.training.evaluate import Chunk, Evaluator
-from mtbench.training.memory import is_out_of_memory
-from mtbench.training.optimisers import clip_, optimiser_for
 from mtbench.training.progress import EpochListener, Progress
-from mtbench.training.row_gradients import RowTaps
 from mtbench.training.stacked import PretrainedWeights, StackedModels, StackState
 from mtbench.training.stages import StageCourse
-from mtbench.training.task_gradients import ByRows
+from mtbench.training.steps import Steps
+from mtbench.training.stopping import OwnStopping, out_of_patience
 from mtbench.training.trainer import StackTraining
-from mtbench.training.weighting import TaskWeighting
 
 _ROWS_FROM = 32  # tasks from which gradients are taken row by row where that is possible
 _ROWS_UP_TO = 2**22  # numbers that the gradients of a batch's rows, taken one by one, may have in a trial
@@ -82,20 +76,24 @@ class GradientStack(StackTraining):
         self.models = StackedModels(method, of_trials, trials, device, pretrained)
         self.models.enter(self.course.stage)
         self._state = self.models.initial
-        self._gradient = torch.empty_like(self._state.theta)
         self.progress = Progress.start(self._state)
         # Counts as training: a method may look at its data while it builds.
         self.progress.seconds += (time.perf_counter() - started) / len(trials)
         rates = torch.tensor([float(t.params[LEARNING_RATE]) for t in trials], device=device, dtype=self._dtype)
-        self._optimiser = optimiser_for(self._recipe, self._state.theta, rates, self.models.rate_factors)
-        self._weighting: TaskWeighting | None = None
-        if method.weighting is not None:
-            self._weighting = TaskWeighting(method, self.models, self._state, self._problems[0], rates, self._recipe)
         one_of_each = list(streams.values())
         train = self.part("train")
         self._batches = Batches(self._problems, one_of_each, self._stream_split, train, self._recipe, device)
-        self._epoch = self._steps = 0
-        self._tried = False  # whether the present stage has made a step
+        self.steps = Steps(
+            method,
+            self.models,
+            self.course,
+            self._state,
+            self._problems[0],
+            self._recipe,
+            rates,
+            self._batches.per_task,
+        )
+        self._epoch = 0
         self._losses = torch.zeros(len(trials), device=device, dtype=self._dtype)  # since the last look
         self._active = np.arange(len(trials))  # still training
         self._held = np.arange(len(trials))  # still in the stack: finished trials leave in groups
@@ -105,10 +103,10 @@ class GradientStack(StackTraining):
         width = self.models.widest(self._state, columns, int(by_task))
         self.evaluator = Evaluator(self._problems, self._stream_split[self._stream], width, by_task)
         self._monitor = metric(scoring_of(dataset, self._problems[0].tasks).selection)
-        self._own: _OwnStopping | None = None
+        self._own: OwnStopping | None = None
         if method.separate and not self._refit:
             owner = self.models.owners(self._problems[0].n_tasks, self.course.stages[-1])
-            self._own = _OwnStopping(self._monitor, self._problems[0].n_tasks, len(trials), owner)
+            self._own = OwnStopping(self._monitor, self._problems[0].n_tasks, len(trials), owner)
 
     def part(self, name: str) -> PartData:
         """A part's rows on the device, kept from their first use."""
@@ -153,21 +151,14 @@ class GradientStack(StackTraining):
             active = set(self._active.tolist())
             going_on = {i: self._trials[k] for i, k in enumerate(self._held.tolist()) if k in active}
             self.models.between(self._state, going_on, before.name, self.course.stage.name)
-            self._optimiser.restart()
+            self.steps.restart()
             if self.course.in_last:
                 self.progress.snapshot.copy_from(*self._places(np.isin(self._held, self._active)))
 
     def _go_to(self, stage: int) -> None:
         self.course.at = stage
         self.models.enter(self.course.stage)
-        self._tried = False
-        if self._weighting is not None:
-            self._weighting.enter_stage()
-
-    @property
-    def _weighted(self) -> TaskWeighting | None:
-        """The weighting, in stages whose objective it may change."""
-        return self._weighting if self.course.stage.objective is None else None
+        self.steps.enter_stage()
 
     def train_epoch(self, max_steps: int | None = None) -> Tensor:
         """One pass over the training rows.
@@ -187,9 +178,8 @@ class GradientStack(StackTraining):
         for step, (columns, shared) in enumerate(self._batches.epoch(self._stream[self._held])):
             if step == max_steps:
                 break
-            total += self._step(state, columns, shared, recipe.decay_factor**decays)
-        if self._weighted is not None:
-            self._weighted.end_epoch(state.hyper)
+            total += self.steps.take(state, columns, shared, recipe.decay_factor**decays)
+        self.steps.end_epoch(state.hyper)
         return total
 
     def measure(self, n_steps: int) -> None:
@@ -219,114 +209,6 @@ class GradientStack(StackTraining):
             rows = first.repeat(per_task)
         return part.rows(0, rows_on(rows, self._device)), per_task
 
-    def _step(self, state: StackState, columns: Columns, shared: bool, scale: float) -> Tensor:
-        leaves = self.models.leaves(state.theta)
-        trained = {name: leaves[name] for name in self.models.trained}
-        weighting, update = self._weighted, None
-        if weighting is None:
-            objective = self._objective(leaves, state, columns, shared)
-            found = torch.autograd.grad(objective.sum(), list(trained.values()), materialize_grads=True)
-            gradients: Mapping[str, Tensor] = dict(zip(trained, found, strict=True))
-        else:
-            taps = self._row_taps(columns, weighting)
-            terms = self._terms(leaves, state, columns, shared, taps)
-            by_rows = self._by_rows(state, columns, shared, terms["tasks"], taps)
-            update = weighting.update(trained, terms, state.hyper, columns["key"], by_rows)
-            objective, gradients = update.objective, update.gradient
-        gradient = self._flat(gradients, leaves)
-        clip_(gradient, self._recipe.clip_norm)
-        self._optimiser.step(state.theta, gradient, scale)
-        if weighting is not None and update is not None:
-            weighting.learn(update.learned, scale)
-            if weighting.sees_losses_after:
-                self._tell_losses_after(terms["tasks"].detach(), state, columns, shared)
-        self._steps += 1
-        self._tried = True
-        own = self.course.stage.terms is None and self.course.stage.objective is None
-        if own and self._method.update_every and self._steps % self._method.update_every == 0:
-            self.models.after_step(state, columns, shared, self._batches.per_task)
-        return objective.detach()
-
-    def _flat(self, gradients: Mapping[str, Tensor], leaves: Mapping[str, Tensor]) -> Tensor:
-        """The gradients as one matrix [R, P], 0 for parameters that have none."""
-        n = len(self._held)
-        if len(self._gradient) != n:
-            self._gradient = torch.empty(n, self.models.n_parameters, device=self._device, dtype=self._dtype)
-        none = self._gradient.new_zeros(1, 1)
-        blocks = [
-            gradients[name].reshape(n, -1) if name in gradients else none.expand(n, leaf[0].numel())
-            for name, leaf in leaves.items()
-        ]
-        # Into the same memory in every step: where parameters are many, new memory takes longer than the copy.
-        return torch.cat(blocks, 1, out=self._gradient)
-
-    def _terms(
-        self, leaves: Mapping[str, Tensor], state: StackState, columns: Columns, shared: bool, taps: RowTaps | None
-    ) -> dict[str, Tensor]:
-        """The objectives in parts; in the first step with the errors an author needs."""
-        with self._telling_what_does_not_map():
-            terms = self.models.terms(leaves, state, columns, shared, self._batches.per_task, taps)
-        if not self._tried:
-            check_graph(self._method, terms["tasks"])
-        return terms
-
-    def _row_taps(self, columns: Columns, weighting: TaskWeighting) -> RowTaps | None:
-        """Taps on the layers that tasks share, where gradients can be taken row by row and all these are dense."""
-        if not (weighting.wants_rows and self._rows_belong(columns)):
-            return None
-        names = [name for name in weighting.shared_sizes if name in self.models.trained]
-        return self.models.row_taps(names, len(self._held), columns["task"].shape[-1])
-
-    def _by_rows(
-        self, state: StackState, columns: Columns, shared: bool, tasks: Tensor, taps: RowTaps | None
-    ) -> ByRows | None:
-        """Gradients of all tasks in one pass, where rows belong to tasks: by taps, else by a network for each row."""
-        if taps is not None and taps.complete:
-            return lambda names: taps.gradients(names, tasks, columns)
-        if not self._rows_belong(columns):
-            return None
-        return lambda names: self.models.row_gradients(names, state, columns, shared)
-
-    def _rows_belong(self, columns: Columns) -> bool:
-        """Whether rows belong to tasks, of which there are many, and a gradient for each row has room."""
-        many = self._problems[0].n_tasks >= _ROWS_FROM
-        return "task" in columns and many and columns["task"].shape[-1] * self.models.n_parameters <= _ROWS_UP_TO
-
-    def _tell_losses_after(self, before: Tensor, state: StackState, columns: Columns, shared: bool) -> None:
-        """Tells the weighting the losses of a batch before and after a step."""
-        assert self._weighting is not None
-        # Running statistics see a batch once: copies of them are moved on here, and left.
-        spare = StackState(state.theta, {name: b.clone() for name, b in state.buffers.items()}, state.hyper)
-        with torch.no_grad():
-            terms = self.models.terms(self.models.leaves(state.theta), spare, columns, shared, self._batches.per_task)
-        self._weighting.after_step(before, terms["tasks"], state.hyper)
-
-    @contextlib.contextmanager
-    def _telling_what_does_not_map(self) -> Iterator[None]:
-        """Says so where an operation of a method cannot be mapped over trials: in the first step of several."""
-        try:
-            yield
-        except (RuntimeError, NotImplementedError, ValueError) as error:
-            if self._tried or len(self._held) == 1 or is_out_of_memory(error):
-                raise
-            raise PluginError(
-                f"The objective of method '{self._method.name}' must map over trials, but an operation in it does not: "
-                f"{str(error).splitlines()[0]} Use tensor operations throughout, or set `stackable = False`."
-            ) from error
-
-    def _objective(self, leaves: Mapping[str, Tensor], state: StackState, columns: Columns, shared: bool) -> Tensor:
-        """The objectives [R]; in the first step with the errors an author needs."""
-        with self._telling_what_does_not_map():
-            objective = self.models.objective(leaves, state, columns, shared, self._batches.per_task)
-        if objective.shape != (len(self._held),):
-            raise PluginError(
-                f"The objective of method '{self._method.name}' must be a scalar; found shape "
-                f"{tuple(objective.shape[1:])}."
-            )
-        if not self._tried:
-            check_graph(self._method, objective)
-        return objective
-
     def _look(self, losses: Tensor) -> Array:
         """Validation, snapshots and stopping at the end of an epoch; gives the trials that are done."""
         state, held, epoch = self.progress, self._held, self._epoch
@@ -337,10 +219,8 @@ class GradientStack(StackTraining):
         state.note("loss", self._active, loss[active])
         if self.course.declared:
             state.note("stage", self._active, self.course.at)
-        if self._weighting is not None:
-            for name, values in self._weighting.history().items():
-                known = values[active] if self._weighted is not None else np.full_like(values[active], np.nan)
-                state.note(name, self._active, known)
+        for name, values in self.steps.history().items():
+            state.note(name, self._active, values[active])
         stale = better = np.zeros(len(held), bool)
         if not self.course.in_last:
             if not self._refit:
@@ -351,9 +231,8 @@ class GradientStack(StackTraining):
             state.snapshot.copy_from(*self._places(better))
         else:
             better = self._keep_better(active & finite)
-            patience = self._recipe.patience or np.inf
-            since = self.course.patient_since(state.best_epoch[held])
-            stale = epoch - np.where(better, epoch, since) >= patience
+            since = np.where(better, epoch, self.course.patient_since(state.best_epoch[held]))
+            stale = out_of_patience(self._recipe, epoch, since)
         state.diverged[held[active & ~finite]] = True
         return np.asarray(held[active & (~finite | stale | (self._limit[held] <= epoch))])
 
@@ -386,17 +265,15 @@ class GradientStack(StackTraining):
         arrays: dict[str, Tensor | Array] = {
             **{f"state/{name}": value for name, value in self._state.tensors().items()},
             **{f"snapshot/{name}": value for name, value in self.progress.snapshot.tensors().items()},
-            **{f"optimiser/{name}": value for name, value in self._optimiser.state().items()},
+            **{f"steps/{name}": value for name, value in self.steps.tensors().items()},
             **{f"progress/{name}": value for name, value in self.progress.arrays().items()},
             "losses": self._losses,
             "active": self._active,
             "held": self._held,
-            "counts": np.array([self._epoch, self._steps]),
+            "counts": np.array([self._epoch, self.steps.n_taken]),
         }
         if self._own is not None:
             arrays["own"] = self._own.best
-        if self._weighting is not None:
-            arrays |= {f"weighting/{name}": value for name, value in self._weighting.tensors().items()}
         plain = {name: v.cpu().numpy() if isinstance(v, Tensor) else v for name, v in arrays.items()}
         return plain, {"batches": self._batches.state(), "random": _random_state()}
 
@@ -409,15 +286,13 @@ class GradientStack(StackTraining):
 
         self._state = StackState.of(of("state/"))
         self.progress.restore({n[9:]: v for n, v in arrays.items() if n.startswith("progress/")}, of("snapshot/"))
-        self._optimiser.restore(of("optimiser/"))
         self._losses = torch.as_tensor(arrays["losses"]).to(self._device)
         self._active, self._held = arrays["active"], arrays["held"]
-        self._epoch, self._steps = (int(count) for count in arrays["counts"])
+        self._epoch, n_steps = (int(count) for count in arrays["counts"])
         self._go_to(self.course.of_epoch(self._epoch))
+        self.steps.restore(of("steps/"), n_steps)
         if self._own is not None:
             self._own.best = arrays["own"]
-        if self._weighting is not None:
-            self._weighting.restore(of("weighting/"))
         self._batches.restore(texts["batches"])
         _set_random_state(texts["random"])
 
@@ -471,42 +346,8 @@ class GradientStack(StackTraining):
         if len(self._active) <= _LEAVE * len(self._held):
             keep = torch.as_tensor(np.flatnonzero(np.isin(self._held, self._active)), device=self._device)
             self._state = self._state.select(keep)
-            self._optimiser.select(keep)
-            if self._weighting is not None:
-                self._weighting.select(keep)
+            self.steps.select(keep)
             self._held = self._active.copy()
-
-
-class _OwnStopping:
-    """For tasks that share nothing: each keeps its own best epoch.
-
-    What is watched is a task's own metric where that depends on the task alone, else its validation loss. A task
-    without validation labels has nothing to watch, and takes the trial's best epoch over the others.
-
-    Attributes:
-        best: The best so far, [K, T].
-        owner: The task of each parameter, int64 [P].
-    """
-
-    def __init__(self, monitor: Metric, n_tasks: int, n_trials: int, owner: Tensor) -> None:
-        self._metric = monitor if monitor.per_task and monitor.by_task else metric("loss")
-        self.best = np.full((n_trials, n_tasks), np.nan)
-        self.owner = owner
-
-    def better(self, evaluator: Evaluator, predictions: Array, held: Array, eligible: Array, overall: Array) -> Array:
-        """Which tasks of the held trials are better than ever: bool [R, T]; notes their values.
-
-        Args:
-            evaluator: Of the stack.
-            predictions: On the validation part.
-            held: The held trials, int64 [R].
-            eligible: Which of them are still in training and finite, bool [R].
-            overall: Which of them are better than ever over all tasks that can be judged, bool [R].
-        """
-        values = evaluator.metrics([self._metric], "validation", predictions, held)[self._metric.name]
-        better = eligible[:, None] & np.isfinite(values) & self._metric.improves(values, self.best[held])
-        self.best[held] = np.where(better, values, self.best[held])
-        return np.asarray(better | ((eligible & overall)[:, None] & np.isnan(self.best[held])))
 
 
 def _first_of_each(problem: Problem) -> Array:

@@ -39,7 +39,7 @@ from mtbench.nn.heads import Heads
 from mtbench.testing.methods import assert_same
 from mtbench.testing.problems import OwnMulticlass, OwnRegression, SharedOneVsAll, SharedRegression, miniature_trials
 from mtbench.testing.weightings import SharedTrunk
-from mtbench.training import Checkpoint, gradient, train_stack
+from mtbench.training import Checkpoint, steps, train_stack
 from mtbench.training.gradient import GradientStack
 
 NOWHERE = Path()
@@ -162,7 +162,7 @@ def test_a_step_is_that_of_a_slow_loop_over_tasks(
     """Two steps of SGD without momentum's memory, by plain autograd, one task at a time."""
     if rows_per_task and dataset.name != "miniature_ragged":
         pytest.skip("rows per task need rows that belong to tasks")
-    monkeypatch.setattr(gradient, "_ROWS_FROM", 1)
+    monkeypatch.setattr(steps, "_ROWS_FROM", 1)
     cls = weighted(SharedTrunk, weighting)
     stack = stack_of(cls, dataset, [{"power": 0.7}], optimiser="sgd", batch_size=0, rows_per_task=rows_per_task)
     models = stack.models
@@ -180,9 +180,9 @@ def test_a_step_is_that_of_a_slow_loop_over_tasks(
         for name, extra in grad(penalty, leaves).items():
             scales = weights if name not in own or weighting.heads == "weighted" else torch.ones_like(weights)
             wanted[name] = extra + sum(s * g[name] for s, g in zip(scales, gradients, strict=True))
-        stack._optimiser._velocity.zero_()  # type: ignore[attr-defined]
+        stack.steps.optimiser._velocity.zero_()  # type: ignore[attr-defined]
         stack.train_epoch(1)
-        moved = (theta - stack.state.theta) / float(stack._optimiser._rate)  # type: ignore[attr-defined]
+        moved = (theta - stack.state.theta) / float(stack.steps.optimiser._rate)  # type: ignore[attr-defined]
         expected = torch.cat([wanted[name].flatten() for name in leaves])
         torch.testing.assert_close(moved[0], expected, rtol=1e-7, atol=1e-9)
 
@@ -253,9 +253,9 @@ def test_going_on_from_a_checkpoint_gives_the_same_bits(dataset: Any, tmp_path: 
 def test_a_weighting_hears_of_steps_and_epochs_and_learns_at_the_models_rate() -> None:
     dataset = SharedRegression()
     stack = stack_of(weighted(SharedTrunk, Learning), dataset, optimiser="sgd", batch_size=0)
-    weighting = stack._weighting
+    weighting = stack.steps.weighting
     assert weighting is not None
-    rate = float(stack._optimiser._rate)  # type: ignore[attr-defined]
+    rate = float(stack.steps.optimiser._rate)  # type: ignore[attr-defined]
     columns, shared = next(iter_copy(stack))
     before = stack.models.terms(stack.models.leaves(stack.state.theta), stack.state, columns, shared)["tasks"][0]
     stack.train_epoch()
@@ -276,7 +276,7 @@ def test_a_weighting_hears_of_steps_and_epochs_and_learns_at_the_models_rate() -
 def test_tasks_absent_from_a_batch_do_not_count_in_means_over_an_epoch() -> None:
     dataset = OwnRegression()
     stack = stack_of(weighted(SharedTrunk, Learning), dataset, batch_size=4, learning_rate=0.0)
-    stack._optimiser._rate.zero_()  # type: ignore[attr-defined]
+    stack.steps.optimiser._rate.zero_()  # type: ignore[attr-defined]
     n_tasks = dataset.load(NOWHERE, 0, None).n_tasks
     sums, counts = torch.zeros(n_tasks).double(), torch.zeros(n_tasks).double()
     for columns, shared in iter_copy(stack):
@@ -287,8 +287,8 @@ def test_tasks_absent_from_a_batch_do_not_count_in_means_over_an_epoch() -> None
         counts += there
     assert (counts < stack.n_steps).any(), "some batch lacks a task"
     stack.train_epoch()
-    assert stack._weighting is not None
-    torch.testing.assert_close(stack._weighting.state.tensors()["mean"][0], sums / counts)
+    assert stack.steps.weighting is not None
+    torch.testing.assert_close(stack.steps.weighting.state.tensors()["mean"][0], sums / counts)
 
 
 class MixedRows(GradientMethod):
@@ -344,16 +344,16 @@ ROWS = [(MixedRows, False, True), (SharedTrunk, True, True), (MMoE, True, False)
 def test_gradients_are_taken_row_by_row_only_where_that_gives_the_same(
     method: Any, fits: bool, followed: bool, n_trials: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gradient, "_ROWS_FROM", 1)
+    monkeypatch.setattr(steps, "_ROWS_FROM", 1)
     stack = stack_of(weighted(method, Ones), OwnRegression(), [{}] * n_trials)
     columns, shared = next(iter_copy(stack))
-    assert stack._weighting is not None
-    taps = stack._row_taps(columns, stack._weighting)
+    assert stack.steps.weighting is not None
+    taps = stack.steps.row_taps(columns, stack.steps.weighting)
     if taps is not None:
-        stack._terms(stack.models.leaves(stack.state.theta), stack.state, columns, shared, taps)
+        stack.models.terms(stack.models.leaves(stack.state.theta), stack.state, columns, shared, 0, taps)
     assert (taps is not None and taps.complete) is followed
     stack.train_epoch()
-    assert stack._weighting.task_gradients.rows_fit is fits
+    assert stack.steps.weighting.task_gradients.rows_fit is fits
     known, found = trained(method, OwnRegression()), trained(weighted(method, Ones), OwnRegression())
     np.testing.assert_allclose(found.metrics["test"]["rmse"], known.metrics["test"]["rmse"], rtol=1e-9)
 
@@ -369,8 +369,8 @@ def test_cosines_and_conflicts_of_gradients_are_those_of_pairs_of_tasks() -> Non
         torch.cosine_similarity(rows[i], rows[j], 0).item() for i in range(len(rows)) for j in range(i + 1, len(rows))
     ]
     stack.train_epoch()
-    assert stack._weighting is not None
-    history = stack._weighting.history()
+    assert stack.steps.weighting is not None
+    history = stack.steps.weighting.history()
     np.testing.assert_allclose(history["gradient_cosine"], np.mean(pairs), atol=1e-9)
     np.testing.assert_allclose(history["gradient_conflicts"], np.mean(np.array(pairs) < 0))
 

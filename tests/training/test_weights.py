@@ -37,7 +37,7 @@ from mtbench.testing.problems import (
     with_weights,
 )
 from mtbench.testing.weightings import SharedTrunk
-from mtbench.training import gradient, train_stack
+from mtbench.training import steps, train_stack
 from mtbench.training.gradient import GradientStack
 
 
@@ -81,14 +81,14 @@ def test_what_is_watched_is_the_mean_over_tasks_by_their_weights():
 
 
 def test_gradients_are_taken_row_by_row_of_weighted_rows_too(monkeypatch):
-    monkeypatch.setattr(gradient, "_ROWS_FROM", 1)
+    monkeypatch.setattr(steps, "_ROWS_FROM", 1)
     method = weighted(SharedTrunk, MGDA)
     for dataset in (OwnRegression, OwnMulticlass):
         trials = miniature_trials(method(), dataset())
         stack = GradientStack(method(), problems_of(dataset), trials, dataset(), torch.device("cpu"))
         stack.train_epoch(2)
-        assert stack._weighting is not None
-        assert stack._weighting.task_gradients.rows_fit is True
+        assert stack.steps.weighting is not None
+        assert stack.steps.weighting.task_gradients.rows_fit is True
 
 
 class Own(GradientMethod):
