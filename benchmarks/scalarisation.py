@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,9 +69,10 @@ def lines(path: Path) -> Iterator[str]:
     cells = scores(entries(gather(scan(Store.open(path)).stacks), "per_split"))
     for reference in (STATIC, EQUAL):
         found = comparisons(cells, reference)
-        yield from _by_cell(cells, found, reference)
+        sure = set(map(id, holm(found)))
+        yield from _by_cell(cells, found, reference, sure)
         yield ""
-        yield from _by_weighting(found, reference)
+        yield from _by_weighting(found, reference, sure)
         yield ""
 
 
@@ -122,9 +123,8 @@ def holm(found: Sequence[Comparison]) -> list[Comparison]:
     return kept
 
 
-def _by_cell(cells: Cells, found: Sequence[Comparison], reference: str) -> Iterator[str]:
+def _by_cell(cells: Cells, found: Sequence[Comparison], reference: str, sure: Container[int]) -> Iterator[str]:
     weightings = list(dict.fromkeys(c.weighting for c in found))
-    sure = set(map(id, holm(found)))
     by_place: dict[tuple[str, str], dict[str, Comparison]] = {}
     for c in found:
         by_place.setdefault((c.architecture, c.dataset), {})[c.weighting] = c
@@ -140,8 +140,7 @@ def _shown(comparison: Comparison, sure: bool) -> str:
     return f"{comparison.gain:+.1f}{'**' if sure else '*' if comparison.decided else ''}".replace("*", r"\*")
 
 
-def _by_weighting(found: Sequence[Comparison], reference: str) -> Iterator[str]:
-    sure = set(map(id, holm(found)))
+def _by_weighting(found: Sequence[Comparison], reference: str, sure: Container[int]) -> Iterator[str]:
     yield f"| weighting | better than {reference} | worse | undecided | after Holm: better | worse | mean gain, % |"
     yield "|---|---|---|---|---|---|---|"
     for weighting in dict.fromkeys(c.weighting for c in found):

@@ -38,7 +38,7 @@ class _Active:
     def of(cls, stack: Stack, in_epochs: bool) -> _Active:
         """A stack that was just handed out, of a method that trains in epochs or does not."""
         # At a rung a trial trains for its epochs, in a refit for those that its search found best.
-        epochs = [stack.cell.recipe.max_epochs if t.epochs is None else t.epochs for t in stack.trials]
+        epochs = [trial.most_epochs for trial in stack.trials]
         return cls(max(epochs) if in_epochs else 0)
 
 

@@ -15,7 +15,7 @@ from mtbench.cli.tables import in_bytes, print_table
 from mtbench.cli.terminal import say
 from mtbench.contracts.dataset import Dataset
 from mtbench.contracts.hyperparameters import describe
-from mtbench.contracts.trials import WITH
+from mtbench.contracts.trials import WITH, plain_name
 from mtbench.errors import UnknownName
 from mtbench.metrics import METRICS, MIXED
 from mtbench.plugins.host import Plugins, load_modules
@@ -45,7 +45,7 @@ def show(name: str, plugin_files: tuple[Path, ...], root: Path) -> None:
         plugins = load_modules(known.offering([name]))
     else:
         plugins = plugins_with_warnings(plugin_files)
-    if name.partition(WITH)[0] in plugins.methods:
+    if plain_name(name) in plugins.methods:
         show_method(name, method_page(plugins, name))
     elif name in plugins.weightings:
         show_method(name, weighting_page(plugins, name))

@@ -33,6 +33,11 @@ LEARNING_RATE = "learning_rate"
 """The hyperparameter every gradient method has besides its own."""
 
 
+def plain_name(method: str) -> str:
+    """The name of a method without its weighting: "mmoe" of "mmoe+uw", and of "mmoe"."""
+    return method.partition(WITH)[0]
+
+
 class Status(StrEnum):
     """How a trial ended; a closed set.
 
@@ -151,6 +156,11 @@ class Trial:
     def phase(self) -> str:
         """One of `PHASES`."""
         return "rung" if self.rung else "search" if self.epochs is None else "refit"
+
+    @property
+    def most_epochs(self) -> int:
+        """Epochs that it trains at most: `epochs`, in a search those of the recipe."""
+        return self.cell.recipe.max_epochs if self.epochs is None else self.epochs
 
     @cached_property
     def identity(self) -> str:

@@ -53,11 +53,6 @@ def weighted(method: type[Method], weighting: type[Weighting]) -> type[GradientM
     )
 
 
-def plain_name(method: str) -> str:
-    """The name of a method without its weighting: "mmoe" of "mmoe+uw", and of "mmoe"."""
-    return method.partition(WITH)[0]
-
-
 def of_weighting(method: Method) -> tuple[str, ...]:
     """Names of the hyperparameters that a method has of its weighting."""
     return tuple(method.weighting_names.values()) if isinstance(method, GradientMethod) else ()

@@ -17,9 +17,9 @@ from mtbench.contracts.recipe import Recipe
 from mtbench.contracts.refusal import refusal
 from mtbench.contracts.scale import PLAIN, Scale, scale_of
 from mtbench.contracts.scoring import Scoring, check_scoring, scoring_of
-from mtbench.contracts.trials import LEARNING_RATE, WITH, Cell, Trial
+from mtbench.contracts.trials import LEARNING_RATE, WITH, Cell, Trial, plain_name
 from mtbench.contracts.values import Value
-from mtbench.contracts.weighted import of_weighting, plain_name
+from mtbench.contracts.weighted import of_weighting
 from mtbench.errors import StudyError, UnknownName
 from mtbench.plan.ranges import own_range, searched
 from mtbench.plan.search import Search, Setting, listed, parse_search

@@ -11,8 +11,9 @@ from mtbench.contracts.hyperparameters import Hyperparameter
 from mtbench.contracts.method import Method
 from mtbench.contracts.recipe import Recipe
 from mtbench.contracts.seeds import seed_from
+from mtbench.contracts.trials import plain_name
 from mtbench.contracts.values import Value
-from mtbench.contracts.weighted import of_weighting, plain_name
+from mtbench.contracts.weighted import of_weighting
 from mtbench.plan.halving import halving
 from mtbench.plan.search import Search, listed, parse_search
 from mtbench.plan.settings import axes, settings

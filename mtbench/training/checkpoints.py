@@ -15,6 +15,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +24,18 @@ from mtbench.contracts.trials import Trial
 from mtbench.tasks import Array
 
 Arrays = Mapping[str, Array]
+_V = TypeVar("_V")
+
+
+def prefixed(prefix: str, values: Mapping[str, _V]) -> dict[str, _V]:
+    """Values by longer names: how the parts of a stack keep theirs apart in one checkpoint."""
+    return {prefix + name: value for name, value in values.items()}
+
+
+def without(prefix: str, values: Mapping[str, _V]) -> dict[str, _V]:
+    """Those values whose names begin with a prefix, by the rest of their names: the way back."""
+    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
+
 
 _EVERY = 30.0  # seconds between writes
 _DIGEST = 64  # bytes of a SHA-256 in hexadecimal, at the head of the file

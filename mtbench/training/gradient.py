@@ -19,7 +19,7 @@ from mtbench.contracts.trials import LEARNING_RATE, Trial
 from mtbench.metrics import metric
 from mtbench.tasks import Array, Problem
 from mtbench.training.batches import Batches
-from mtbench.training.checkpoints import Arrays, Checkpoint
+from mtbench.training.checkpoints import Arrays, Checkpoint, prefixed, without
 from mtbench.training.data import Columns, PartData, rows_on
 from mtbench.training.evaluate import Chunk, Evaluator
 from mtbench.training.progress import EpochListener, Progress
@@ -59,7 +59,7 @@ class GradientStack(StackTraining):
     ) -> None:
         self._method, self._device, self._recipe = method, device, trials[0].cell.recipe
         self._refit = trials[0].phase == "refit"
-        self._limit = np.array([self._recipe.max_epochs if t.epochs is None else t.epochs for t in trials])
+        self._limit = np.array([trial.most_epochs for trial in trials])
         splits = sorted({trial.split for trial in trials})
         self._problems = [problems[split] for split in splits]
         streams = {(trial.split, trial.seed): trial for trial in trials}
@@ -263,10 +263,10 @@ class GradientStack(StackTraining):
     def _saved(self) -> tuple[Arrays, dict[str, str]]:
         """All that training on depends on, as arrays and texts."""
         arrays: dict[str, Tensor | Array] = {
-            **{f"state/{name}": value for name, value in self._state.tensors().items()},
-            **{f"snapshot/{name}": value for name, value in self.progress.snapshot.tensors().items()},
-            **{f"steps/{name}": value for name, value in self.steps.tensors().items()},
-            **{f"progress/{name}": value for name, value in self.progress.arrays().items()},
+            **prefixed("state/", self._state.tensors()),
+            **prefixed("snapshot/", self.progress.snapshot.tensors()),
+            **prefixed("steps/", self.steps.tensors()),
+            **prefixed("progress/", self.progress.arrays()),
             "losses": self._losses,
             "active": self._active,
             "held": self._held,
@@ -281,11 +281,11 @@ class GradientStack(StackTraining):
         """Goes on from what was `_saved`."""
 
         def of(prefix: str) -> dict[str, Tensor]:
-            found = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
+            found = without(prefix, arrays)
             return {name: torch.as_tensor(value).to(self._device) for name, value in found.items()}
 
         self._state = StackState.of(of("state/"))
-        self.progress.restore({n[9:]: v for n, v in arrays.items() if n.startswith("progress/")}, of("snapshot/"))
+        self.progress.restore(without("progress/", arrays), of("snapshot/"))
         self._losses = torch.as_tensor(arrays["losses"]).to(self._device)
         self._active, self._held = arrays["active"], arrays["held"]
         self._epoch, n_steps = (int(count) for count in arrays["counts"])

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mtbench.contracts.recipe import Recipe
+from mtbench.training.checkpoints import prefixed, without
 from mtbench.training.optimisers import optimiser_for
 from mtbench.training.over_trials import Named
 
@@ -50,13 +51,12 @@ class LearnedNumbers:
 
     def tensors(self) -> Named:
         """All that it remembers, by name."""
-        return {"learned/theta": self._theta, **{f"optimiser/{n}": v for n, v in self._optimiser.state().items()}}
+        return {"learned/theta": self._theta, **prefixed("optimiser/", self._optimiser.state())}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Goes on from `tensors`."""
         self._theta = tensors["learned/theta"]
-        state = {name: value for name, value in tensors.items() if name.startswith("optimiser/")}
-        self._optimiser.restore({name.removeprefix("optimiser/"): value for name, value in state.items()})
+        self._optimiser.restore(without("optimiser/", tensors))
 
 
 def _flat(values: Sequence[Tensor]) -> Tensor:

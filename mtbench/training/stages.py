@@ -46,7 +46,7 @@ class StageCourse:
         self.declared = bool(first)
         self.stages = first or _WHOLE
         # A rung is a training of fewer epochs, of which stages have their shares; a refit is the search's, cut short.
-        budget = trials[0].epochs if trials[0].rung and trials[0].epochs else recipe.max_epochs
+        budget = trials[0].most_epochs if trials[0].rung else recipe.max_epochs
         self.ends = stage_ends(self.stages, budget)
         if any(_of(one) != _of(first) for one in others):
             raise broken_promise(
@@ -56,7 +56,7 @@ class StageCourse:
                 "shares that depend on a real number in which they differ",
                 "Declare that hyperparameter with `tunable(..., stackable=False)`.",
             )
-        fewest = min(recipe.max_epochs if trial.epochs is None else trial.epochs for trial in trials)
+        fewest = min(trial.most_epochs for trial in trials)
         if fewest <= self._begin:
             raise PluginError(
                 f"Method '{method.name}': a refit must reach its last stage, '{self.stages[-1].name}', which begins "

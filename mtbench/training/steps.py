@@ -17,6 +17,7 @@ from mtbench.contracts.recipe import Recipe
 from mtbench.errors import PluginError
 from mtbench.tasks import Array, Problem
 from mtbench.training.author_checks import check_graph
+from mtbench.training.checkpoints import prefixed, without
 from mtbench.training.data import Columns
 from mtbench.training.memory import is_out_of_memory
 from mtbench.training.optimisers import clip_, optimiser_for
@@ -105,17 +106,17 @@ class Steps:
 
     def tensors(self) -> dict[str, Tensor]:
         """All that further steps depend on, but for `n_taken`."""
-        found = {f"optimiser/{name}": value for name, value in self.optimiser.state().items()}
+        found = prefixed("optimiser/", self.optimiser.state())
         if self._weighting is not None:
-            found |= {f"weighting/{name}": value for name, value in self._weighting.tensors().items()}
+            found |= prefixed("weighting/", self._weighting.tensors())
         return found
 
     def restore(self, tensors: Mapping[str, Tensor], n_taken: int) -> None:
         """Goes on from `tensors`."""
         self.n_taken = n_taken
-        self.optimiser.restore(_of("optimiser/", tensors))
+        self.optimiser.restore(without("optimiser/", tensors))
         if self._weighting is not None:
-            self._weighting.restore(_of("weighting/", tensors))
+            self._weighting.restore(without("weighting/", tensors))
 
     def take(self, state: StackState, columns: Columns, shared: bool, scale: float) -> Tensor:
         """One step: parameters change in place.
@@ -236,7 +237,3 @@ class Steps:
         if not self._tried:
             check_graph(self._method, objective)
         return objective
-
-
-def _of(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

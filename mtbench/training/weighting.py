@@ -15,6 +15,7 @@ from mtbench.contracts.method import GradientMethod
 from mtbench.contracts.recipe import Recipe
 from mtbench.contracts.weighting import GramWeighting, JacobianWeighting, LossWeighting
 from mtbench.tasks import Array, Problem
+from mtbench.training.checkpoints import prefixed, without
 from mtbench.training.learned_numbers import LearnedNumbers
 from mtbench.training.over_trials import Named
 from mtbench.training.stacked import StackedModels, StackState
@@ -209,12 +210,12 @@ class TaskWeighting:
     def tensors(self) -> Named:
         """All that it remembers and learns, under one name each."""
         learned = {} if self._learned is None else self._learned.tensors()
-        return _prefixed("state/", self.state.tensors()) | _prefixed("sums/", self._history.tensors()) | learned
+        return prefixed("state/", self.state.tensors()) | prefixed("sums/", self._history.tensors()) | learned
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Goes on from `tensors`."""
-        self.state.restore(_without("state/", tensors))
-        self._history.restore(_without("sums/", tensors))
+        self.state.restore(without("state/", tensors))
+        self._history.restore(without("sums/", tensors))
         if self._learned is not None:
             self._learned.restore(tensors)
 
@@ -226,11 +227,3 @@ class TaskWeighting:
 
 def _named(names: Iterable[str], values: Iterable[Tensor]) -> Named:
     return dict(zip(names, values, strict=True))
-
-
-def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> Named:
-    return {prefix + name: value for name, value in tensors.items()}
-
-
-def _without(prefix: str, tensors: Mapping[str, Tensor]) -> Named:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
